@@ -1,0 +1,7 @@
+"""What can be seen through noise: exact denoisers and the learned one."""
+
+from unstir.denoisers.denoiser import Denoiser, Posterior, Rescheduled
+from unstir.denoisers.exact import Dataset, Gaussian, GaussianMixture
+from unstir.denoisers.network import Network
+
+__all__ = ["Dataset", "Denoiser", "Gaussian", "GaussianMixture", "Network", "Posterior", "Rescheduled"]

@@ -1,0 +1,121 @@
+"""The learned denoiser: a torch module with preconditioning for any schedule and prediction target."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from unstir.denoisers.denoiser import Denoiser, Posterior, times
+from unstir.processes import EPSILON, V_PREDICTION, VELOCITY, X0, Schedule, Target, expand
+
+LOG_VARIANCE_RANGE = (-12.0, 4.0)
+"""Range of the variance head: the log of Var[x_0 | x_t] over that of Gaussian data."""
+
+LOG_SNR_LIMIT = 20.0
+"""Noise levels beyond this log-SNR look alike to the network."""
+
+
+class Network(Denoiser):
+    r"""A torch module that sees and predicts numbers of unit variance at every noise level.
+
+    With s = sigma_data and n = sqrt(alpha^2 s^2 + sigma^2), the module is given x_t / n and the log-SNR,
+    and predicts the target scaled to unit variance, F:
+
+    ==========  =======================================  =====================================
+    target      E[x_0 | x_t]                             notes
+    ==========  =======================================  =====================================
+    v           (alpha s^2 x_t - sigma s n F) / n^2      EDM's c_skip and c_out, up to F's sign
+    epsilon     (x_t - sigma F) / alpha                  infinite at alpha = 0
+    x0          s F
+    velocity    by the schedule's alpha', sigma'         F is scaled by its standard deviation
+    ==========  =======================================  =====================================
+
+    Source: Karras et al. 2022, table 1 and appendix B.6, for general alpha; v is that of the data scaled
+    to unit variance. The score is epsilon up to a factor that this scaling removes.
+
+    The second head, if the module has one, is the log of the posterior variance in units of that of
+    Gaussian data, sigma^2 s^2 / n^2; so it serves any pair of steps (see `samplers.Ancestral`), and zero
+    is a sane start. Source: Bao et al. 2022, "Estimating the optimal covariance", eq. 8 to 10.
+
+    Args:
+        module: (x, log_snr, **condition) -> (batch, C, ...), with 2 C if ``module.variance`` is true.
+        schedule: the forward process it is trained under.
+        target: what it predicts.
+        sigma_data: standard deviation of the data, above 0.
+
+    Raises:
+        ValueError: if sigma_data is not positive.
+    """
+
+    def __init__(
+        self,
+        module: nn.Module,
+        schedule: Schedule,
+        target: Target = V_PREDICTION,
+        sigma_data: float = 1.0,
+    ) -> None:
+        super().__init__()
+        if not sigma_data > 0:
+            raise ValueError(f"sigma_data is the standard deviation of the data, above 0; got {sigma_data}")
+        self.module = module
+        self.schedule = schedule
+        self.target = target
+        self.sigma_data = float(sigma_data)
+
+    def forward(self, x_t: Tensor, t: Tensor | float, **condition: Any) -> Posterior:
+        c = self._scalars(t) if isinstance(t, float) else self._tensors(t, x_t)
+        log_snr = torch.as_tensor(c.log_snr, dtype=x_t.dtype, device=x_t.device).expand(len(x_t))
+        raw = self.module(x_t * c.enter, log_snr, **condition)
+        head = None
+        if getattr(self.module, "variance", False):
+            raw, head = raw.chunk(2, dim=1)
+        mean = x_t * c.skip + raw.to(x_t.dtype) * c.out
+        if head is None:
+            return Posterior(mean)
+        return Posterior(mean, head.to(x_t.dtype).clamp(*LOG_VARIANCE_RANGE).exp() * c.variance)
+
+    def _tensors(self, t: Tensor | float, x_t: Tensor) -> _Coefficients:
+        values = _coefficients(self.schedule, self.target, self.sigma_data, times(t, len(x_t), x_t.device))
+        log_snr = values[0].to(x_t.dtype)
+        return _Coefficients(log_snr, *(expand(value, x_t) for value in values[1:]))
+
+    def _scalars(self, t: float) -> _Coefficients:
+        return _cached_coefficients(self.schedule, self.target, self.sigma_data, t)
+
+
+class _Coefficients(NamedTuple):
+    """mean = skip x_t + out F(enter x_t, log_snr); variance is that of Gaussian data."""
+
+    log_snr: Tensor | float
+    enter: Tensor | float
+    skip: Tensor | float
+    out: Tensor | float
+    variance: Tensor | float
+
+
+def _coefficients(schedule: Schedule, target: Target, s: float, t: Tensor) -> tuple[Tensor, ...]:
+    alpha, sigma = schedule.alpha(t), schedule.sigma(t)
+    norm = ((alpha * s) ** 2 + sigma**2).sqrt()
+    log_snr = schedule.log_snr(t).clamp(-LOG_SNR_LIMIT, LOG_SNR_LIMIT)
+    if target == V_PREDICTION:
+        skip, out = alpha * s**2 / norm**2, -sigma * s / norm
+    elif target == X0:
+        skip, out = torch.zeros_like(alpha), torch.full_like(alpha, s)
+    elif target == VELOCITY:
+        p, q = VELOCITY.mixture(schedule, t)
+        skip, out = VELOCITY.inverse(schedule, t)
+        scale = ((p * s) ** 2 + q**2).sqrt()
+        # Where sigma' is infinite (t = 0), out * scale tends to -sigma / alpha = 0.
+        out = torch.where(scale.isinf(), 0.0, out * scale)
+    else:
+        skip, out = EPSILON.inverse(schedule, t)
+    return log_snr, 1.0 / norm, skip, out, (sigma * s / norm) ** 2
+
+
+@lru_cache(maxsize=4096)
+def _cached_coefficients(schedule: Schedule, target: Target, s: float, t: float) -> _Coefficients:
+    values = _coefficients(schedule, target, s, torch.tensor(t, dtype=torch.float64))
+    return _Coefficients(*(float(value) for value in values))

@@ -1,0 +1,7 @@
+"""The neural networks: plain torch modules that know nothing of schedules or samplers."""
+
+from unstir.networks.embeddings import ConditionEmbedding, NoiseEmbedding
+from unstir.networks.mlp import MLP
+from unstir.networks.unet import UNet
+
+__all__ = ["MLP", "ConditionEmbedding", "NoiseEmbedding", "UNet"]

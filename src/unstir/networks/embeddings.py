@@ -1,0 +1,85 @@
+"""What a network is told besides its input: the noise level, a class, a vector.
+
+Each of the three becomes one vector a sample; their sum conditions every residual block.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+NO_LABEL = -1
+"""The label that means "no condition" (used by condition dropout and classifier-free guidance)."""
+
+
+class NoiseEmbedding(nn.Module):
+    r"""Sinusoids of the log-SNR, then a two-layer perceptron.
+
+    .. math:: (\cos f_k \lambda, \sin f_k \lambda),\quad f_k \text{ geometric between } 0.02 \text{ and } 2
+
+    Source: Vaswani et al. 2017, section 3.5; of the log-SNR instead of a step number, as in Kingma et
+    al. 2021, so that the network does not depend on the schedule that it was trained with.
+
+    Args:
+        width: number of output features, even.
+        features: number of sinusoids, even.
+    """
+
+    frequencies: Tensor
+
+    def __init__(self, width: int, features: int = 32) -> None:
+        super().__init__()
+        powers = torch.linspace(0.0, 1.0, features // 2, dtype=torch.float64)
+        self.register_buffer("frequencies", (0.02 * 100.0**powers).float(), persistent=False)
+        self.layers = nn.Sequential(nn.Linear(features, width), nn.SiLU(), nn.Linear(width, width))
+
+    def forward(self, log_snr: Tensor) -> Tensor:
+        """Embed ``log_snr`` of shape (batch,), finite; returns (batch, width)."""
+        angles = log_snr.float()[:, None] * self.frequencies
+        waves = torch.cat([angles.cos(), angles.sin()], dim=1) * math.sqrt(2.0)
+        return self.layers(waves)  # type: ignore[no-any-return]
+
+
+class ConditionEmbedding(nn.Module):
+    """A class and a vector as one vector a sample, each with a learned stand-in for "not given".
+
+    Args:
+        width: number of output features.
+        classes: number of classes; 0 for a network that takes no label.
+        vector: length of the condition vector; 0 for a network that takes none.
+    """
+
+    def __init__(self, width: int, classes: int = 0, vector: int = 0) -> None:
+        super().__init__()
+        self.classes = classes
+        self.labels = nn.Embedding(classes + 1, width) if classes else None
+        self.vector = nn.Linear(vector, width) if vector else None
+        self.no_vector = nn.Parameter(torch.zeros(width)) if vector else None
+
+    def forward(self, batch: int, label: Tensor | None, vector: Tensor | None) -> Tensor | float:
+        """Embed a batch of conditions.
+
+        Args:
+            batch: number of samples.
+            label: (batch,) of 0 ... classes - 1, or -1 for "no class"; None for no class at all.
+            vector: (batch, length); a row that holds a NaN means "no vector"; None for none at all.
+
+        Returns:
+            (batch, width), or 0.0 if the network takes no condition.
+        """
+        total: Tensor | float = 0.0
+        if self.labels is not None:
+            if label is None:
+                total = total + self.labels.weight[:1].expand(batch, -1)
+            else:
+                total = total + self.labels(label + 1)
+        if self.vector is not None and self.no_vector is not None:
+            if vector is None:
+                total = total + self.no_vector.expand(batch, -1)
+            else:
+                missing = vector.isnan().any(dim=1, keepdim=True)
+                known = self.vector(vector.nan_to_num().to(self.no_vector.dtype))
+                total = total + torch.where(missing, self.no_vector, known)
+        return total

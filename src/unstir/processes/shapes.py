@@ -1,0 +1,30 @@
+"""Times and coefficients against states: how (batch,) meets (batch, *event)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def as_float64(value: Tensor | float) -> Tensor:
+    """A float64 tensor of a time, a log-SNR or a coefficient; the device of a tensor is kept."""
+    return torch.as_tensor(value, dtype=torch.float64)
+
+
+def expand(coefficient: Tensor, x: Tensor) -> Tensor:
+    """Shape a scalar or (batch,) coefficient so that it multiplies ``x`` of (batch, *event).
+
+    Returns:
+        A tensor of the type and device of ``x``, of shape () or (batch, 1, ..., 1).
+
+    Raises:
+        ValueError: if the coefficient is neither a scalar nor one number a sample.
+    """
+    if coefficient.ndim == 0:
+        return coefficient.to(x)
+    if coefficient.shape != x.shape[:1]:
+        raise ValueError(
+            f"expected a scalar or one value for each of {len(x)} samples, got a tensor of shape "
+            f"{tuple(coefficient.shape)}"
+        )
+    return coefficient.to(x).reshape(-1, *[1] * (x.ndim - 1))

@@ -1,0 +1,98 @@
+"""Ancestral samplers: walk the forward process's own posteriors back (DDPM), and DDIM."""
+
+from __future__ import annotations
+
+import math
+from typing import Literal
+
+from torch import Tensor
+
+from unstir.samplers.solve import Level, Solver, State
+
+
+def posterior_coefficients(here: Level, there: Level) -> tuple[float, float, float, float]:
+    """(a, b, variance, forgotten) of q(x_s | x_t, x_0) = N(a x_0 + b x_t, variance), from levels.
+
+    The scalar form of ``Schedule.posterior_coefficients``; forgotten is 1 - SNR(t) / SNR(s).
+    """
+    forgotten = -math.expm1(here.log_snr - there.log_snr)
+    b = (there.sigma / here.sigma) ** 2 * here.alpha / there.alpha
+    return there.alpha * forgotten, b, there.sigma**2 * forgotten, forgotten
+
+
+class Ancestral(Solver):
+    r"""DDPM sampling on any grid: x_s ~ N(a E[x_0|x_t] + b x_t, variance).
+
+    Source: Ho et al. 2020, algorithm 2, with the posterior of Kingma et al. 2021, eq. 25, for any pair of
+    times. The last step, to data, returns the posterior mean.
+
+    Args:
+        variance: of a step from t to s:
+            ``"beta"``, that of the forward step, optimal for standard normal data;
+            ``"beta-tilde"``, that of q(x_s | x_t, x_0), optimal for data that is one point;
+            ``"learned"``, beta-tilde + a^2 Var[x_0 | x_t], optimal for any data if the denoiser's
+            variance is right (Bao et al. 2022, eq. 8 to 10); it needs a denoiser that gives one.
+
+    Raises:
+        ValueError: for another variance; when sampling, if "learned" is asked of a denoiser without one.
+    """
+
+    def __init__(self, variance: Literal["beta", "beta-tilde", "learned"] = "beta-tilde") -> None:
+        if variance not in ("beta", "beta-tilde", "learned"):
+            raise ValueError(f"the variance is 'beta', 'beta-tilde' or 'learned', got {variance!r}")
+        self.variance = variance
+
+    def step(self, state: State, s: float) -> State:
+        problem = state.problem
+        here, there = problem.level(state.t), problem.level(s)
+        posterior = problem.evaluate(state.x, state.t)
+        a, b, least, forgotten = posterior_coefficients(here, there)
+        x = posterior.mean * a + state.x * b
+        if there.sigma > 0:
+            std: float | Tensor
+            if self.variance == "beta-tilde":
+                std = math.sqrt(least)
+            elif self.variance == "beta":
+                std = here.sigma * math.sqrt(forgotten)
+            elif posterior.variance is None:
+                raise ValueError(
+                    "this denoiser gives no variance; train it with learned variance, or use the "
+                    "variance 'beta' or 'beta-tilde'"
+                )
+            else:
+                std = (least + a**2 * posterior.variance).sqrt()
+            x = x + std * problem.normal(x, state.step)
+        return state.advance(x, s)
+
+
+class DDIM(Solver):
+    r"""Denoising diffusion implicit models: from deterministic (eta = 0) to ancestral (eta = 1).
+
+    .. math:: x_s = \alpha_s \hat x_0 + \sqrt{\sigma_s^2 - \eta^2 \tilde\beta}\ \hat\epsilon
+              + \eta \sqrt{\tilde\beta}\, z
+
+    Source: Song, Meng & Ermon 2021, eq. 12 and 16. Order 1.
+
+    Args:
+        eta: share of the ancestral noise, 0 to 1.
+
+    Raises:
+        ValueError: for an eta outside [0, 1].
+    """
+
+    def __init__(self, eta: float = 0.0) -> None:
+        if not 0.0 <= eta <= 1.0:
+            raise ValueError(f"eta lies between 0 (deterministic) and 1 (ancestral), got {eta}")
+        self.eta = eta
+
+    def step(self, state: State, s: float) -> State:
+        problem = state.problem
+        here, there = problem.level(state.t), problem.level(s)
+        mean = problem.evaluate(state.x, state.t).mean
+        _, _, variance, _ = posterior_coefficients(here, there)
+        variance *= self.eta**2
+        keep = math.sqrt(max(there.sigma**2 - variance, 0.0)) / here.sigma
+        x = state.x * keep + mean * (there.alpha - here.alpha * keep)
+        if variance > 0:
+            x = x + math.sqrt(variance) * problem.normal(x, state.step)
+        return state.advance(x, s)

@@ -1,0 +1,56 @@
+"""Solvers and grids by name: strings exist at the edge only, and become objects here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from difflib import get_close_matches
+from typing import TypeVar
+
+from unstir.samplers.ancestral import DDIM, Ancestral
+from unstir.samplers.grids import GRIDS, GridFunction
+from unstir.samplers.multistep import Multistep
+from unstir.samplers.singlestep import Heun
+from unstir.samplers.solve import Solver
+from unstir.samplers.stochastic import EulerMaruyama
+
+T = TypeVar("T")
+
+SOLVERS: dict[str, Callable[[], Solver]] = {
+    "multistep": Multistep,
+    "multistep-1": lambda: Multistep(1),
+    "multistep-3": lambda: Multistep(3),
+    "ddim": DDIM,
+    "ddpm": Ancestral,
+    "ddpm-beta": lambda: Ancestral("beta"),
+    "ddpm-learned": lambda: Ancestral("learned"),
+    "heun": Heun,
+    "edm": lambda: Heun(churn=40.0, window=(0.05, 50.0), inflation=1.003),
+    "euler-maruyama": EulerMaruyama,
+}
+"""The solvers by the names used in files and on the command line."""
+
+
+def find_solver(name: str) -> Solver:
+    """The solver of that name, with its default settings.
+
+    Raises:
+        ValueError: for an unknown name, with the nearest one.
+    """
+    return _find("solver", name, SOLVERS)()
+
+
+def find_grid(name: str) -> GridFunction:
+    """The grid function of that name.
+
+    Raises:
+        ValueError: for an unknown name, with the nearest one.
+    """
+    return _find("grid", name, GRIDS)
+
+
+def _find(kind: str, name: str, table: Mapping[str, T]) -> T:
+    if name in table:
+        return table[name]
+    near = get_close_matches(name, table, n=1)
+    hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(table)}"
+    raise ValueError(f"unknown {kind} {name!r}; {hint}")
