@@ -72,7 +72,7 @@ def _words(count: int, seed: int, index: Tensor, stream: int, step: int) -> Tens
     counter[2] = ((index >> 32) & _MASK)[:, None]
     counter[3] = stream * _STEPS + step
     words = philox(counter.reshape(4, -1), seed & (2**64 - 1))
-    return words.reshape(4, len(index), blocks).permute(1, 2, 0).reshape(len(index), -1)
+    return words.reshape(4, len(index), blocks).permute(1, 2, 0).reshape(len(index), 4 * blocks)
 
 
 def uniform(event: Sequence[int], *, seed: int, index: Tensor, stream: Stream, step: int = 0) -> Tensor:

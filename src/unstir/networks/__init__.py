@@ -1,7 +1,17 @@
 """The neural networks: plain torch modules that know nothing of schedules or samplers."""
 
+from unstir.networks.build import MLPSettings, NetworkSettings, UNetSettings, build_network
 from unstir.networks.embeddings import ConditionEmbedding, NoiseEmbedding
 from unstir.networks.mlp import MLP
 from unstir.networks.unet import UNet
 
-__all__ = ["MLP", "ConditionEmbedding", "NoiseEmbedding", "UNet"]
+__all__ = [
+    "MLP",
+    "ConditionEmbedding",
+    "MLPSettings",
+    "NetworkSettings",
+    "NoiseEmbedding",
+    "UNet",
+    "UNetSettings",
+    "build_network",
+]

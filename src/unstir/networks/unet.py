@@ -83,6 +83,14 @@ class Level(nn.Module):
         self.blocks = nn.ModuleList(ResidualBlock(dims, a, b, embedding, dropout) for a, b in channels)
         self.attention = nn.ModuleList(Attention(b, heads) if heads else nn.Identity() for _, b in channels)
 
+    def forward(self, x: Tensor, embedding: Tensor, index: int) -> Tensor:
+        """Run block ``index`` of the level and its attention."""
+        return self.attention[index](self.blocks[index](x, embedding))  # type: ignore[no-any-return]
+
+    def forward(self, x: Tensor, embedding: Tensor, index: int) -> Tensor:
+        """Run block ``index`` of this level."""
+        return self.attention[index](self.blocks[index](x, embedding))  # type: ignore[no-any-return]
+
 
 class UNet(nn.Module):
     """Encoder, middle and decoder with skip connections, told the noise level, a class and a vector.

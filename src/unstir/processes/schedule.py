@@ -170,7 +170,8 @@ class VP(VariancePreserving):
         return -torch.expm1(self._integral(t)).log()
 
     def time(self, log_snr: Tensor | float) -> Tensor:
-        integral = F.softplus(-as_float64(log_snr), threshold=700.0)
+        # Bounded, because infinity over infinity is no time.
+        integral = F.softplus(-as_float64(log_snr), threshold=700.0).clamp(max=1e300)
         slope = self.beta_max - self.beta_min
         root = (self.beta_min**2 + 2.0 * slope * integral).sqrt()
         return (2.0 * integral / (self.beta_min + root)).clamp(0.0, 1.0)
@@ -213,14 +214,18 @@ class SubVP(Schedule):
         return 2.0 * (self._vp.alpha(t).log() - self.sigma(t).log())
 
     def time(self, log_snr: Tensor | float) -> Tensor:
-        # alpha / (1 - alpha^2) = r gives alpha^2 = 1 - 2 / (1 + sqrt(1 + 4 r^2)) = 1 - share.
-        r = torch.exp(0.5 * as_float64(log_snr))
-        share = 2.0 / (1.0 + (1.0 + 4.0 * r**2).sqrt())
-        vp_log_snr = torch.log1p(-share) - share.log()
+        # alpha / (1 - alpha^2) = r gives alpha^2 / (1 - alpha^2) = 2 r^2 / (1 + sqrt(1 + 4 r^2)).
+        log_snr = as_float64(log_snr)
+        root = (1.0 + 4.0 * torch.exp(log_snr.clamp(max=700.0))).sqrt()
+        # Beyond log-SNR 700 the fraction is r to the last bit.
+        vp_log_snr = torch.where(log_snr > 700.0, 0.5 * log_snr, log_snr + math.log(2.0) - torch.log1p(root))
         return self._vp.time(vp_log_snr)
 
     def drift(self, t: Tensor | float) -> Tensor:
         return self._vp.drift(t)
+
+    def sigma_derivative(self, t: Tensor | float) -> Tensor:
+        return -2.0 * self.drift(t) * self.alpha(t) ** 2
 
     def diffusion_squared(self, t: Tensor | float) -> Tensor:
         vp = self._vp
@@ -256,8 +261,8 @@ class Cosine(VariancePreserving):
         return torch.sin(self._rate * (1.0 - as_float64(t))) / math.cos(self._rate * self.offset)
 
     def alpha_derivative(self, t: Tensor | float) -> Tensor:
-        angle = self._rate * (1.0 - as_float64(t))
-        return -self._rate * torch.cos(angle) / math.cos(self._rate * self.offset)
+        angle = self._rate * (as_float64(t) + self.offset)
+        return -self._rate * torch.sin(angle) / math.cos(self._rate * self.offset)
 
     def sigma(self, t: Tensor | float) -> Tensor:
         t, rate = as_float64(t), self._rate
@@ -283,6 +288,8 @@ class Cosine(VariancePreserving):
         return -self._rate / torch.tan(self._rate * (1.0 - as_float64(t)))
 
     def sigma_derivative(self, t: Tensor | float) -> Tensor:
+        if self.offset == 0.0:  # sigma is a sine, with a finite slope at t = 0
+            return self._rate * torch.cos(self._rate * as_float64(t))
         return -self.alpha(t) * self.alpha_derivative(t) / self.sigma(t)
 
 

@@ -1,0 +1,359 @@
+"""What a user holds: a trained diffusion, saved, loaded, sampled and described.
+
+A model is a folder with ``config.json`` and ``model.safetensors``; nothing in it is ever executed.
+"""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import torch
+from pydantic import Field, field_validator
+from torch import Tensor
+
+from unstir import __version__
+from unstir.denoisers import Denoiser, Network, Rescheduled
+from unstir.files import read_json, read_tensors, write_json, write_tensors
+from unstir.guidance import ClassifierFree
+from unstir.networks import MLPSettings, UNetSettings, build_network
+from unstir.processes import TARGETS, Schedule, schedule_from_dict, schedule_to_dict
+from unstir.samplers import Progress, Solution, Solver, find_grid, find_solver, sample
+from unstir.samplers.grids import GridFunction
+from unstir.settings import Settings, parse_settings
+from unstir.training import Scaling
+
+SCHEMA = 1
+Condition = Mapping[str, int | str | Sequence[int | str] | Tensor]
+
+
+class SamplingSettings(Settings):
+    """How a model is sampled unless told otherwise."""
+
+    solver: str = "multistep"
+    steps: Annotated[int, Field(ge=1)] = 20
+    grid: str | None = Field(default=None, description="null for the solver's own")
+    guidance: Annotated[float, Field(ge=0.0)] = Field(
+        default=0.0, description="weight w; 0 is conditional only (1 + w is called guidance_scale elsewhere)"
+    )
+    window: tuple[float, float] = Field(
+        default=(0.0, 1.0), description="share of the log-SNR range in which to guide"
+    )
+
+    @field_validator("solver")
+    @classmethod
+    def _known_solver(cls, value: str) -> str:
+        find_solver(value)
+        return value
+
+    @field_validator("grid")
+    @classmethod
+    def _known_grid(cls, value: str | None) -> str | None:
+        if value is not None:
+            find_grid(value)
+        return value
+
+
+class ModelConfig(Settings):
+    """Everything that is needed to rebuild a model but its weights."""
+
+    event: tuple[Annotated[int, Field(gt=0)], ...]
+    network: Annotated[UNetSettings | MLPSettings, Field(discriminator="kind")]
+    schedule: dict[str, Any]
+    target: Literal["epsilon", "x0", "v", "score", "velocity"] = "v"
+    sigma_data: Annotated[float, Field(gt=0.0)] = 1.0
+    shift: tuple[float, ...] = (0.0,)
+    scale: tuple[float, ...] = (1.0,)
+    bounds: tuple[float, float] | None = Field(default=None, description="range of the data, to clamp to")
+    integer: bool = Field(default=False, description="the data are integers")
+    classes: tuple[str, ...] = ()
+    vector: int = 0
+    sampling: SamplingSettings = SamplingSettings()
+
+    @field_validator("schedule")
+    @classmethod
+    def _known_schedule(cls, value: dict[str, Any]) -> dict[str, Any]:
+        return schedule_to_dict(schedule_from_dict(value))
+
+
+class Model:
+    """A denoising network with all that is needed to use it.
+
+    Args:
+        config: see `ModelConfig`.
+        seed: of the initial weights.
+        about: further JSON-ready values that `save` keeps in ``config.json`` (recipe, settings, timings).
+
+    Raises:
+        ValueError: if the network does not fit the event.
+    """
+
+    def __init__(self, config: ModelConfig, *, seed: int = 0, about: Mapping[str, Any] | None = None) -> None:
+        self.config = config
+        self.about = dict(about or {})
+        self.scaling = Scaling(config.shift, config.scale)
+        module = build_network(
+            config.network,
+            config.event,
+            classes=len(config.classes),
+            vector=config.vector,
+            seed=seed,
+        )
+        schedule = schedule_from_dict(config.schedule)
+        self.denoiser = Network(module, schedule, TARGETS[config.target], config.sigma_data)
+        self.denoiser.eval()
+
+    @property
+    def schedule(self) -> Schedule:
+        """The schedule that the model was trained under."""
+        return self.denoiser.schedule
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return next(self.denoiser.parameters()).device
+
+    def to(self, device: str | torch.device) -> Model:
+        """Move the weights; returns the model itself."""
+        self.denoiser.to(device)
+        return self
+
+    def sample(self, n: int, **options: Any) -> Tensor:
+        """Draw samples; the options are those of `solve`.
+
+        Returns:
+            (n, *event) float32 on the CPU, in the units of the data, clamped to its bounds if it has any.
+        """
+        return self.solve(n, **options).x
+
+    def solve(
+        self,
+        n: int,
+        *,
+        steps: int | None = None,
+        solver: str | Solver | None = None,
+        grid: str | GridFunction | Tensor | None = None,
+        condition: Condition | None = None,
+        guidance: float | None = None,
+        window: tuple[float, float] | None = None,
+        schedule: Schedule | None = None,
+        seed: int = 0,
+        first_index: int = 0,
+        batch: int = 256,
+        path: bool = False,
+        on_step: Callable[[Progress], None] | None = None,
+    ) -> Solution:
+        """Run the diffusion backwards from noise.
+
+        Args:
+            n: number of samples, at least 1.
+            steps: intervals of the grid; the model's own setting by default, like the next three.
+            solver: a solver or its name.
+            grid: a grid or its name.
+            condition: ``label`` as a class number or name, or one for each sample (-1 for none);
+                ``vector`` as (length,) or (n, length). Nothing for the unconditional model.
+            guidance: weight w of classifier-free guidance, at least 0; acts on a conditional run.
+            window: share of the log-SNR range in which to guide.
+            schedule: sample under another schedule than the one of training.
+            seed: sample i of a seed is the same whatever ``n`` and ``batch``.
+            first_index: number of the first sample within the seed.
+            batch: samples run at once.
+            path: keep all states.
+            on_step: called after every step of every batch.
+
+        Returns:
+            A `Solution` in the units of the data, on the CPU.
+
+        Raises:
+            ValueError: for fewer than 1 sample or step, an unknown name or class, or a condition that the
+                model does not take.
+            FloatingPointError: if a state is not finite.
+        """
+        if n < 1:
+            raise ValueError(f"the number of samples is at least 1, got {n}")
+        if batch < 1:
+            raise ValueError(f"a batch holds at least 1 sample, got {batch}")
+        defaults = self.config.sampling
+        tensors = self.condition(n, condition or {})
+        denoiser: Denoiser = self.denoiser
+        if schedule is not None:
+            denoiser = Rescheduled(denoiser, schedule)
+        weight = defaults.guidance if guidance is None else guidance
+        guided = ClassifierFree(denoiser, weight, window or defaults.window)
+        if tensors and weight > 0:
+            denoiser = guided
+        parts = []
+        for start in range(0, n, batch):
+            count = min(batch, n - start)
+            part = sample(
+                denoiser,
+                (count, *self.config.event),
+                solver=solver or defaults.solver,
+                steps=defaults.steps if steps is None else steps,
+                grid=defaults.grid if grid is None else grid,
+                seed=seed,
+                first_index=first_index + start,
+                condition={name: value[start : start + count] for name, value in tensors.items()},
+                on_step=on_step,
+                path=path,
+            )
+            parts.append(part)
+        x = self._to_data(torch.cat([part.x for part in parts]).cpu(), clamp=True)
+        states = None
+        if path:
+            joined = torch.cat([part.path for part in parts if part.path is not None], dim=1).cpu()
+            states = torch.stack([self._to_data(state, clamp=False) for state in joined])
+        return Solution(x, parts[0].nfe, parts[0].grid, states)
+
+    def condition(self, n: int, condition: Condition) -> dict[str, Tensor]:
+        """Conditions as tensors of ``n`` rows on the model's device.
+
+        Raises:
+            ValueError: for a condition that the model does not take, a class that does not exist, or a
+                number of conditions that is neither 1 nor ``n``.
+        """
+        result = {}
+        for name, value in condition.items():
+            if name == "label" and self.config.classes:
+                result[name] = self._labels(n, value)
+            elif name == "vector" and self.config.vector:
+                result[name] = self._vectors(n, value)
+            else:
+                takes = [
+                    k for k, has in (("label", self.config.classes), ("vector", self.config.vector)) if has
+                ]
+                raise ValueError(
+                    f"this model takes no condition {name!r}; it takes {' and '.join(takes) or 'none'}"
+                )
+        return result
+
+    def _labels(self, n: int, value: Any) -> Tensor:
+        single = isinstance(value, int | str) or (isinstance(value, Tensor) and value.ndim == 0)
+        values = [value] * n if single else list(value)
+        if len(values) != n:
+            raise ValueError(f"there are {len(values)} labels for {n} samples")
+        return torch.tensor([self.class_number(v) for v in values], device=self.device)
+
+    def _vectors(self, n: int, value: Any) -> Tensor:
+        vectors = torch.as_tensor(value, dtype=torch.float32, device=self.device)
+        if vectors.ndim == 1:
+            vectors = vectors.expand(n, -1)
+        if vectors.shape != (n, self.config.vector):
+            raise ValueError(
+                f"the condition 'vector' has shape ({n}, {self.config.vector}) or ({self.config.vector},), "
+                f"got {tuple(vectors.shape)}"
+            )
+        return vectors
+
+    def class_number(self, value: int | str | Tensor) -> int:
+        """The number of a class given by number or name; -1 is "no class".
+
+        Raises:
+            ValueError: for a class that does not exist.
+        """
+        names = self.config.classes
+        if isinstance(value, str):
+            if value in names:
+                return names.index(value)
+            if not value.lstrip("-").isdigit():
+                raise ValueError(f"there is no class {value!r}; the classes are {', '.join(names)}")
+        number = int(value)
+        if not -1 <= number < len(names):
+            raise ValueError(f"there is no class {number}; the classes are 0 to {len(names) - 1}")
+        return number
+
+    def _to_data(self, x: Tensor, *, clamp: bool) -> Tensor:
+        x = self.scaling.to_data(x)
+        if clamp and self.config.bounds is not None:
+            x = x.clamp(*self.config.bounds)
+        return x
+
+    def describe(self) -> dict[str, Any]:
+        """The model in a dozen plain values, for people."""
+        config = self.config
+        return {
+            "event": " x ".join(str(size) for size in config.event),
+            "network": config.network.kind,
+            "parameters": sum(p.numel() for p in self.denoiser.parameters()),
+            "schedule": config.schedule["name"],
+            "target": config.target,
+            "sigma_data": round(config.sigma_data, 4),
+            "classes": len(config.classes),
+            "solver": f"{config.sampling.solver}, {config.sampling.steps} steps",
+            "guidance": config.sampling.guidance,
+            "trained_samples": self.about.get("samples"),
+        }
+
+    def save(self, folder: str | Path) -> None:
+        """Write ``config.json`` and ``model.safetensors``, each whole.
+
+        Raises:
+            OSError: if the folder cannot be written.
+        """
+        folder = Path(folder)
+        write_tensors(folder / "model.safetensors", self.denoiser.module.state_dict())
+        versions = {"unstir": __version__, "torch": torch.__version__, "python": platform.python_version()}
+        content = {"schema": SCHEMA, "versions": versions, **self.about}
+        write_json(folder / "config.json", {**content, "model": self.config.model_dump(mode="json")})
+
+
+def load(name: str | Path, *, device: str | torch.device = "cpu") -> Model:
+    """Load a model from a folder, or from the Hugging Face Hub by its id (``owner/name``).
+
+    Raises:
+        FileNotFoundError: if there is neither such a folder nor such a Hub model.
+        ValueError: if the folder is not a model, or a file in it is damaged or of another version.
+    """
+    folder = Path(name)
+    if not folder.exists():
+        folder = _download(str(name))
+    config_file, weights_file = folder / "config.json", folder / "model.safetensors"
+    if not config_file.is_file():
+        raise ValueError(f"{folder} is not a run: it has no config.json; train one with `unstir train`")
+    content = read_json(config_file)
+    if not isinstance(content, dict) or "model" not in content:
+        raise ValueError(f"{config_file} does not describe an unstir model")
+    if content.get("schema") != SCHEMA:
+        raise ValueError(
+            f"{config_file} has schema {content.get('schema')!r}, but this version of unstir reads "
+            f"{SCHEMA}; use the version that wrote it"
+        )
+    if not weights_file.is_file():
+        raise ValueError(
+            f"{folder} holds no trained weights yet; finish it with `unstir train --resume --out {folder}`"
+        )
+    config = parse_settings(ModelConfig, content["model"])
+    about = {k: v for k, v in content.items() if k not in ("schema", "versions", "model")}
+    model = Model(config, about=about)
+    tensors, _ = read_tensors(weights_file)
+    try:
+        model.denoiser.module.load_state_dict(tensors)
+    except RuntimeError as error:
+        raise ValueError(
+            f"{weights_file} does not fit the network that {config_file.name} describes"
+        ) from error
+    bad = next((key for key, value in tensors.items() if not bool(torch.isfinite(value).all())), None)
+    if bad is not None:
+        raise ValueError(f"{weights_file} is damaged: the weights {bad!r} are not finite")
+    return model.to(device)
+
+
+def _download(name: str) -> Path:
+    """The local copy of a Hub model."""
+    parts = name.split("/")
+    if len(parts) != 2 or not all(parts) or name.startswith((".", "~")):
+        raise FileNotFoundError(f"there is no folder {name}")
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled
+
+    try:
+        config = Path(hf_hub_download(name, "config.json"))
+        hf_hub_download(name, "model.safetensors")
+    except (HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled, OSError) as error:
+        raise FileNotFoundError(
+            f"there is no folder {name}, and no model of that name could be fetched from the Hugging Face "
+            "Hub; check the name and the network"
+        ) from error
+    return config.parent

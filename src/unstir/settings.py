@@ -1,0 +1,87 @@
+"""Settings as pydantic models, and their errors as one sentence each."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from difflib import get_close_matches
+from typing import Any, TypeVar, get_args
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+S = TypeVar("S", bound="Settings")
+
+
+class Settings(BaseModel):
+    """Base of all settings: unknown keys are errors, values are fixed once made."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+def parse_settings(kind: type[S], values: Mapping[str, Any]) -> S:
+    """Check plain data against a settings class.
+
+    Raises:
+        ValueError: one sentence for the first thing that is wrong; for an unknown key with the nearest
+            valid one.
+    """
+    try:
+        return kind.model_validate(dict(values))
+    except ValidationError as error:
+        raise ValueError(_sentence(kind, error)) from None
+
+
+def set_key(values: dict[str, Any], key: str, value: Any) -> None:
+    """Set a dotted key such as ``training.batch`` in nested plain data, in place.
+
+    Raises:
+        ValueError: if the path runs through something that is not a group of settings.
+    """
+    *groups, last = key.split(".")
+    place = values
+    for name in groups:
+        inner = place.setdefault(name, {})
+        if not isinstance(inner, dict):
+            raise ValueError(f"{key!r} cannot be set: {name!r} is a single value, not a group of settings")
+        place = inner
+    place[last] = value
+
+
+def nearest(name: str, known: list[str]) -> str:
+    """The end of a sentence about an unknown name: the nearest known one, or all of them."""
+    close = get_close_matches(name, known, n=1, cutoff=0.5)
+    return f"did you mean {close[0]!r}?" if close else f"there are {', '.join(known)}"
+
+
+def _sentence(kind: type[Settings], error: ValidationError) -> str:
+    first = error.errors()[0]
+    place = [str(part) for part in first["loc"]]
+    dotted = ".".join(part for part in place if part not in ("unet", "mlp"))
+    if first["type"] == "extra_forbidden":
+        known = _known_keys(kind, place[:-1])
+        return f"unknown setting {dotted!r}; {nearest(place[-1], known)}"
+    if first["type"] == "missing":
+        return f"the setting {dotted!r} is missing"
+    message = first["msg"].removeprefix("Value error, ")
+    if first["type"] == "value_error":
+        return f"{dotted}: {message}" if dotted else message
+    message = message[0].lower() + message[1:]
+    return f"the setting {dotted!r} is {first['input']!r}, but {message}"
+
+
+def _known_keys(kind: type[Settings], place: list[str]) -> list[str]:
+    """The field names at a place in nested settings."""
+    current: list[type[BaseModel]] = [kind]
+    for name in place:
+        found: list[type[BaseModel]] = []
+        for model in current:
+            if name in model.model_fields:
+                found += _models_in(model.model_fields[name].annotation)
+        # The tag of a discriminated union is a part of the place, but not a field.
+        current = found or current
+    return sorted({field for model in current for field in model.model_fields})
+
+
+def _models_in(annotation: Any) -> list[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [model for part in get_args(annotation) for model in _models_in(part)]

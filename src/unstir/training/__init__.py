@@ -1,0 +1,37 @@
+"""Learning to see through noise: objective, loop, averages, checkpoints."""
+
+from unstir.training.bound import bound_term, prior_term
+from unstir.training.checkpoint import Checkpoint, load_newest, save_checkpoint
+from unstir.training.data import ArrayData, Scaling
+from unstir.training.ema import PowerEMA, gamma_of_width, reconstruct
+from unstir.training.noise_levels import LogNormal, NoiseLevels, Uniform
+from unstir.training.objective import Objective
+from unstir.training.settings import (
+    NoiseLevelSettings,
+    ObjectiveSettings,
+    TrainingSettings,
+)
+from unstir.training.trainer import Progress, Trainer, train
+
+__all__ = [
+    "ArrayData",
+    "Checkpoint",
+    "LogNormal",
+    "NoiseLevelSettings",
+    "NoiseLevels",
+    "Objective",
+    "ObjectiveSettings",
+    "PowerEMA",
+    "Progress",
+    "Scaling",
+    "Trainer",
+    "TrainingSettings",
+    "Uniform",
+    "bound_term",
+    "gamma_of_width",
+    "load_newest",
+    "prior_term",
+    "reconstruct",
+    "save_checkpoint",
+    "train",
+]

@@ -1,0 +1,121 @@
+"""Checkpoints: everything a run needs to go on, written aside and renamed, verified when read."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from unstir.files import read_json, read_tensors, write_json, write_tensors
+
+SCHEMA = 1
+KEPT = 2
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """The state of a run after some number of samples.
+
+    Attributes:
+        samples: samples seen.
+        tensors: groups of named tensors ("model", "ema-0", "optimizer", ...), a file each.
+        state: counters and other small JSON-ready values.
+    """
+
+    samples: int
+    tensors: dict[str, dict[str, Tensor]]
+    state: dict[str, Any]
+
+
+def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> Path:
+    """Write a checkpoint under ``folder`` and remove all but the newest two.
+
+    A process killed at any moment leaves either the whole new checkpoint or none of it.
+
+    Returns:
+        The checkpoint's own folder.
+
+    Raises:
+        OSError: if it cannot be written; earlier checkpoints are untouched.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    for abandoned in folder.glob(".writing-*"):
+        shutil.rmtree(abandoned, ignore_errors=True)
+    final = folder / f"{checkpoint.samples:012d}"
+    aside = Path(tempfile.mkdtemp(dir=folder, prefix=".writing-"))
+    try:
+        digests = {}
+        for name, tensors in checkpoint.tensors.items():
+            path = aside / f"{name}.safetensors"
+            write_tensors(path, tensors)
+            digests[path.name] = _digest(path)
+        state = {"schema": SCHEMA, "samples": checkpoint.samples, "sha256": digests}
+        write_json(aside / "state.json", {**state, "state": checkpoint.state})
+        aside.chmod(0o755)
+        if final.exists():
+            shutil.rmtree(final)
+        aside.rename(final)
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+    for old in list_checkpoints(folder)[KEPT:]:
+        shutil.rmtree(old, ignore_errors=True)
+    return final
+
+
+def list_checkpoints(folder: Path) -> list[Path]:
+    """The checkpoints' folders, newest first."""
+    if not folder.is_dir():
+        return []
+    return sorted((p for p in folder.iterdir() if p.is_dir() and p.name.isdigit()), reverse=True)
+
+
+def load_checkpoint(path: Path) -> Checkpoint:
+    """Read one checkpoint.
+
+    Raises:
+        ValueError: if a file is missing, truncated or changed, naming it.
+    """
+    try:
+        content = read_json(path / "state.json")
+        digests, samples, state = content["sha256"], int(content["samples"]), content["state"]
+        if content["schema"] != SCHEMA:
+            raise ValueError(
+                f"{path} was written with checkpoint schema {content['schema']}, this is {SCHEMA}"
+            )
+        tensors = {}
+        for name, digest in digests.items():
+            file = path / name
+            if _digest(file) != digest:
+                raise ValueError(f"{file} is damaged: its content is not what was written")
+            tensors[file.stem] = read_tensors(file)[0]
+    except FileNotFoundError as error:
+        raise ValueError(f"{error.filename} is missing from its checkpoint") from error
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"{path / 'state.json'} is damaged: {error} is missing from it") from error
+    return Checkpoint(samples, tensors, state)
+
+
+def load_newest(folder: Path) -> tuple[Checkpoint | None, list[str]]:
+    """The newest checkpoint that is whole.
+
+    Returns:
+        The checkpoint, or None if there is none that can be read; and a sentence for each damaged one
+        that was passed over.
+    """
+    problems: list[str] = []
+    for path in list_checkpoints(folder):
+        try:
+            return load_checkpoint(path), problems
+        except ValueError as error:
+            problems.append(str(error))
+    return None, problems
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,118 @@
+"""Training data: an array (in memory or memory-mapped), its labels, and how it is scaled."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+Array = NDArray[np.generic]
+
+
+@dataclass(frozen=True)
+class Scaling:
+    """Between the units of the data and those of the network: internal = (data - shift) / scale.
+
+    Attributes:
+        shift: one number, or one for each entry of the event's first axis (channels or features).
+        scale: likewise, above 0.
+    """
+
+    shift: tuple[float, ...] = (0.0,)
+    scale: tuple[float, ...] = (1.0,)
+
+    def __post_init__(self) -> None:
+        if not self.shift or len(self.shift) != len(self.scale) or not all(s > 0 for s in self.scale):
+            raise ValueError("a scaling has as many shifts as scales, and every scale is above 0")
+
+    def _factors(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        def shaped(values: tuple[float, ...]) -> Tensor:
+            tensor = torch.tensor(values, dtype=x.dtype, device=x.device)
+            return tensor.reshape(-1, *[1] * (x.ndim - 2)) if len(values) > 1 else tensor[0]
+
+        return shaped(self.shift), shaped(self.scale)
+
+    def to_internal(self, x: Tensor) -> Tensor:
+        """(batch, *event) in data units to the network's units."""
+        shift, scale = self._factors(x)
+        return (x - shift) / scale
+
+    def to_data(self, x: Tensor) -> Tensor:
+        """(batch, *event) in the network's units to data units."""
+        shift, scale = self._factors(x)
+        return torch.addcmul(shift, x, scale)
+
+
+@dataclass(frozen=True)
+class ArrayData:
+    """Samples as rows of an array.
+
+    Attributes:
+        x: (n, *event) of any numeric type, finite; may be a memory map.
+        labels: (n,) integers 0 ... classes - 1, or None.
+        vectors: (n, length) condition vectors, or None.
+        scaling: applied to every batch.
+        flip: mirror the last axis of a random half of the samples, in training.
+
+    Raises:
+        ValueError: if the array is empty or labels or vectors do not match it.
+    """
+
+    x: Array
+    labels: Array | None = None
+    vectors: Array | None = None
+    scaling: Scaling = Scaling()
+    flip: bool = False
+
+    def __post_init__(self) -> None:
+        if self.x.ndim < 2 or len(self.x) == 0:
+            raise ValueError(
+                f"training data is an array (samples, ...) with at least one sample, got {self.x.shape}"
+            )
+        for name, value in (("labels", self.labels), ("vectors", self.vectors)):
+            if value is not None and len(value) != len(self.x):
+                raise ValueError(f"there are {len(self.x)} samples but {len(value)} {name}")
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+    @property
+    def event(self) -> tuple[int, ...]:
+        """Shape of one sample."""
+        return tuple(self.x.shape[1:])
+
+    def batch(self, rows: Tensor | slice) -> tuple[Tensor, dict[str, Tensor]]:
+        """The samples of some rows, scaled, float32, and their conditions.
+
+        Args:
+            rows: (batch,) int64, or a slice.
+
+        Returns:
+            x (batch, *event) and the conditions ``label`` and ``vector`` where there are any.
+        """
+        key = rows if isinstance(rows, slice) else rows.numpy()
+        x = self.scaling.to_internal(torch.from_numpy(np.asarray(self.x[key], dtype=np.float32)))
+        condition = {}
+        if self.labels is not None:
+            condition["label"] = torch.from_numpy(np.asarray(self.labels[key], dtype=np.int64))
+        if self.vectors is not None:
+            condition["vector"] = torch.from_numpy(np.asarray(self.vectors[key], dtype=np.float32))
+        return x, condition
+
+    def chunks(self, size: int = 4096) -> Iterator[Tensor]:
+        """All samples in order, scaled, at most ``size`` at once."""
+        for start in range(0, len(self), size):
+            yield self.batch(slice(start, start + size))[0]
+
+    def internal_std(self) -> float:
+        """Standard deviation of all entries about their common mean, in the network's units."""
+        count, total, squares = 0, 0.0, 0.0
+        for x in self.chunks():
+            count += x.numel()
+            total += float(x.double().sum())
+            squares += float(x.double().square().sum())
+        return float(max(squares / count - (total / count) ** 2, 1e-12) ** 0.5)
