@@ -347,7 +347,9 @@ def _download(name: str) -> Path:
         raise FileNotFoundError(f"there is no folder {name}")
     from huggingface_hub import hf_hub_download
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled
+    from huggingface_hub.utils import logging
 
+    logging.set_verbosity_error()  # its retries would fill the screen; the sentence below says it all
     try:
         config = Path(hf_hub_download(name, "config.json"))
         hf_hub_download(name, "model.safetensors")

@@ -72,12 +72,13 @@ def _known_keys(kind: type[Settings], place: list[str]) -> list[str]:
     """The field names at a place in nested settings."""
     current: list[type[BaseModel]] = [kind]
     for name in place:
-        found: list[type[BaseModel]] = []
-        for model in current:
-            if name in model.model_fields:
-                found += _models_in(model.model_fields[name].annotation)
-        # The tag of a discriminated union is a part of the place, but not a field.
-        current = found or current
+        fields = [model.model_fields[name] for model in current if name in model.model_fields]
+        if fields:
+            current = [model for field in fields for model in _models_in(field.annotation)]
+        else:  # the tag of a discriminated union, which is part of the place but not a field
+            current = [
+                m for m in current if "kind" in m.model_fields and m.model_fields["kind"].default == name
+            ]
     return sorted({field for model in current for field in model.model_fields})
 
 

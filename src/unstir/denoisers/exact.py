@@ -156,6 +156,8 @@ class GaussianMixture(Denoiser):
         other = (self.labels[None] != label[:, None]) & (label[:, None] >= 0)
         selected = self.log_weights + torch.zeros_like(joint)
         within = selected.masked_fill(other, -torch.inf).logsumexp(1, keepdim=True)
+        if bool(within.isinf().any()):
+            raise ValueError("a label was asked for that no component of the mixture has")
         return joint.masked_fill(other, -torch.inf) - within
 
     def _leftover(self, t: Tensor | float, x_t: Tensor, total: Tensor) -> Tensor:

@@ -87,10 +87,6 @@ class Level(nn.Module):
         """Run block ``index`` of the level and its attention."""
         return self.attention[index](self.blocks[index](x, embedding))  # type: ignore[no-any-return]
 
-    def forward(self, x: Tensor, embedding: Tensor, index: int) -> Tensor:
-        """Run block ``index`` of this level."""
-        return self.attention[index](self.blocks[index](x, embedding))  # type: ignore[no-any-return]
-
 
 class UNet(nn.Module):
     """Encoder, middle and decoder with skip connections, told the noise level, a class and a vector.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import fields
+from dataclasses import MISSING, fields
 from typing import Any
 
 from unstir.processes.schedule import VE, VP, Cosine, Flow, Schedule, SubVP, ZeroTerminal
@@ -42,7 +42,7 @@ def schedule_from_dict(description: Mapping[str, Any]) -> Schedule:
     """The inverse of `schedule_to_dict`.
 
     Raises:
-        ValueError: for an unknown name, an unknown parameter or a parameter out of range.
+        ValueError: for an unknown name, a parameter that is unknown, missing or out of range.
     """
     parameters = dict(description)
     name = parameters.pop("name", None)
@@ -54,6 +54,9 @@ def schedule_from_dict(description: Mapping[str, Any]) -> Schedule:
         if key not in known:
             takes = ", ".join(known) or "no parameters"
             raise ValueError(f"schedule {name!r} has no parameter {key!r}; it takes {takes}")
+    for field in fields(kind):  # type: ignore[arg-type]
+        if field.default is MISSING and field.name not in parameters:
+            raise ValueError(f"schedule {name!r} needs the parameter {field.name!r}")
     if isinstance(parameters.get("base"), Mapping):
         parameters["base"] = schedule_from_dict(parameters["base"])
     if "betas" in parameters:

@@ -33,11 +33,16 @@ def _first_ratio(schedule: Schedule) -> float:
     return math.exp(-0.5 * float(schedule.log_snr(1.0))) if float(schedule.alpha(1.0)) > 0 else math.inf
 
 
+_AFTER_PURE_NOISE = 160.0
+"""The sigma/alpha that stands for pure noise: levels far above it are wasted, and then no longer numbers."""
+
+
 def arctan(schedule: Schedule, steps: int, *, scale: float = 3.0, end: float | None = None) -> Tensor:
     r"""Uniform in :math:`\arctan(\log(\sigma/\alpha) / scale)`: dense where data takes shape.
 
-    The level log(sigma/alpha) = 0 is passed slowly, both ends fast; pure noise (alpha = 0) is a regular
-    end point. The default grid of the library.
+    The level log(sigma/alpha) = 0 is passed slowly, both ends fast. A schedule that ends in pure noise
+    (alpha = 0) starts there, and its other levels are as if it started at sigma/alpha = 160 (about where
+    `VP` does). The default grid of the library.
 
     Args:
         schedule: the forward process.
@@ -47,6 +52,7 @@ def arctan(schedule: Schedule, steps: int, *, scale: float = 3.0, end: float | N
     """
     _check_steps(steps)
     start = -0.5 * float(schedule.log_snr(1.0))
+    start = start if math.isfinite(start) else math.log(_AFTER_PURE_NOISE)
     stop = math.log(_last_level(steps) if end is None else end)
     angles = torch.linspace(
         math.atan(start / scale), math.atan(stop / scale), max(steps, 2), dtype=torch.float64

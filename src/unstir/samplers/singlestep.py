@@ -35,7 +35,7 @@ class Heun(Solver):
         window: tuple[float, float] = (0.0, math.inf),
         inflation: float = 1.0,
     ) -> None:
-        if churn < 0:
+        if not churn >= 0:
             raise ValueError(f"churn is at least 0, got {churn}")
         if not 0 <= window[0] < window[1]:
             raise ValueError(f"the churn window is (low, high) with 0 <= low < high, got {window}")

@@ -160,10 +160,24 @@ class Trainer:
     def finish(self) -> None:
         """Save, then give the network the averaged weights of width ``ema_width``."""
         self.save()
-        s = self.settings
-        if s.ema_width is not None and self.samples:
-            self.denoiser.module.load_state_dict(self._average(s.ema_width), strict=False)
+        if self.settings.ema_width is not None and self.samples:
+            self.denoiser.module.load_state_dict(self._average(self.settings.ema_width), strict=False)
         self.denoiser.eval()
+
+    @contextlib.contextmanager
+    def averaged(self) -> Iterator[None]:
+        """For a look on the way: the network with the narrowest tracked average, then as it was."""
+        if not self.ema.widths or not self.samples:
+            yield
+            return
+        kept = {name: p.detach().clone() for name, p in self.denoiser.module.named_parameters()}
+        self.denoiser.module.load_state_dict(self.ema.state(0), strict=False)
+        self.denoiser.eval()
+        try:
+            yield
+        finally:
+            self.denoiser.module.load_state_dict(kept, strict=False)
+            self.denoiser.train()
 
     def _average(self, width: float) -> dict[str, Tensor]:
         """The average of a width: tracked, or reconstructed from snapshots."""

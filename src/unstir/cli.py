@@ -1,0 +1,363 @@
+"""The command line: ``unstir demo``, ``recipes``, ``train``, ``sample``, ``evaluate``, ``report``.
+
+Errors are one sentence on standard error; the exit code is 2 for misuse, 1 for failure and 130 for an
+interruption.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+
+if TYPE_CHECKING:
+    from unstir.model import Model
+    from unstir.recipes import RunSettings
+    from unstir.recipes.run import Outcome
+
+app = typer.Typer(
+    help="unstir: diffusion, forward and back. Train, sample and evaluate diffusion models.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+)
+console = Console(highlight=False)
+errors = Console(stderr=True, highlight=False, soft_wrap=True)
+
+Out = Annotated[Path | None, typer.Option("--out", help="The run's folder.")]
+Folder = Annotated[Path, typer.Argument(metavar="DIR", help="A run's folder, or a Hub id owner/name.")]
+Seed = Annotated[int, typer.Option(help="Sample i of a seed is always the same.")]
+Steps = Annotated[int | None, typer.Option(help="Steps of the solver.")]
+SolverName = Annotated[str | None, typer.Option("--solver", help="See `unstir recipes --solvers`.")]
+Guidance = Annotated[
+    float | None, typer.Option(help="Weight w of classifier-free guidance; 0 is conditional only.")
+]
+
+
+def main() -> None:
+    """Run the command line; every error ends in one sentence and a fitting exit code."""
+    try:
+        app(standalone_mode=True)
+    except KeyboardInterrupt:
+        errors.print("interrupted")
+        sys.exit(130)
+    except OSError as error:
+        _fail(error, 1 if error.strerror else 2)
+    except (ValueError, ModuleNotFoundError) as error:
+        _fail(error, 2)
+    except (FloatingPointError, RuntimeError, MemoryError) as error:
+        _fail(error, 1)
+
+
+def _fail(error: BaseException, code: int) -> None:
+    if isinstance(error, OSError) and error.strerror:
+        place = f" {error.filename}" if error.filename else ""
+        message = f"cannot read or write{place}: {error.strerror}; what was there before is unharmed"
+    else:
+        message = " ".join(str(error).split()) or type(error).__name__
+    errors.print(f"[bold red]error:[/] {_escape(message)}")
+    sys.exit(code)
+
+
+def _escape(text: str) -> str:
+    from rich.markup import escape
+
+    return escape(text)
+
+
+@app.command()
+def recipes(
+    name: Annotated[str | None, typer.Argument(help="Print this recipe's settings as YAML.")] = None,
+    solvers: Annotated[bool, typer.Option("--solvers", help="List solvers, grids and schedules.")] = False,
+) -> None:
+    """List the recipes, or print one as YAML that `unstir train FILE.yaml` takes."""
+    from unstir.recipes import RECIPES, find_recipe
+
+    if solvers:
+        from unstir.processes import SCHEDULES
+        from unstir.samplers import GRIDS, SOLVERS
+
+        for title, names in (("solvers", SOLVERS), ("grids", GRIDS), ("schedules", SCHEDULES)):
+            console.print(f"[bold]{title}[/]  {', '.join(names)}")
+        return
+    if name is not None:
+        print(to_yaml(find_recipe(name)), end="")
+        return
+    from rich.table import Table
+
+    table = Table("recipe", "data", "network", "schedule", "budget", box=None, header_style="bold")
+    for key, build in RECIPES.items():
+        settings = build()
+        budget = settings.training.seconds
+        table.add_row(
+            key,
+            settings.data.source,
+            f"{settings.network.kind}, width {settings.network.width}",
+            str(settings.schedule["name"]),
+            f"{budget:g} s" if budget else f"{settings.training.samples:,} samples",
+        )
+    console.print(table)
+    console.print("\nYour own data: `unstir train array.npy`, `array.npz` (x, labels) or a folder of images.")
+
+
+@app.command()
+def train(
+    what: Annotated[
+        str | None,
+        typer.Argument(metavar="RECIPE|FILE.yaml|ARRAY|IMAGES", help="A recipe, settings, or your data."),
+    ] = None,
+    changes: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a setting.")
+    ] = None,
+    seconds: Annotated[float | None, typer.Option(help="Budget in wall-clock seconds.")] = None,
+    samples: Annotated[int | None, typer.Option(help="Budget in samples seen.")] = None,
+    data: Annotated[str | None, typer.Option(help="Read the recipe's data from this path.")] = None,
+    out: Out = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the run in --out.")] = False,
+    tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Write TensorBoard logs.")] = False,
+) -> None:
+    """Train a diffusion model."""
+    settings, notes = _settings(what, out, resume)
+    settings = _changed(settings, changes or [], seconds, samples, data)
+    folder = out or Path("runs") / settings.recipe
+    for note in notes:
+        console.print(f"[dim]{_escape(note)}[/]")
+    outcome = _train(settings, folder, resume=resume, overwrite=overwrite, tensorboard=tensorboard)
+    if not outcome.finished:
+        console.print(
+            f"stopped after {outcome.samples:,} samples, everything is saved; go on with: "
+            f"unstir train --resume --out {folder}"
+        )
+        raise typer.Exit(130)
+    console.print(
+        f"trained on {outcome.samples:,} samples in {outcome.seconds:.0f} s: [bold]{folder}[/]\n"
+        f"next: unstir sample {folder}   unstir evaluate {folder}   unstir report {folder}"
+    )
+
+
+@app.command()
+def sample(
+    folder: Folder,
+    n: Annotated[int, typer.Option("-n", help="Number of samples.")] = 64,
+    steps: Steps = None,
+    solver: SolverName = None,
+    grid: Annotated[str | None, typer.Option(help="Time grid.")] = None,
+    label: Annotated[
+        str | None,
+        typer.Option("--class", help="A class by number or name, or 'none'; default: each in turn."),
+    ] = None,
+    guidance: Guidance = None,
+    window: Annotated[
+        tuple[float, float] | None, typer.Option(help="Share of the log-SNR range in which to guide.")
+    ] = None,
+    schedule: Annotated[str | None, typer.Option(help="Sample under another schedule.")] = None,
+    seed: Seed = 0,
+    first_index: Annotated[int, typer.Option(help="Number of the first sample within the seed.")] = 0,
+    out: Annotated[
+        Path | None, typer.Option(help="x.png, x.gif (a film), x.npy or x.npz; default: in DIR/samples.")
+    ] = None,
+) -> None:
+    """Draw samples from a trained model."""
+    from unstir.model import load
+    from unstir.processes import schedule_from_dict
+    from unstir.recipes.export import check_suffix, save_samples
+
+    model = load(folder)
+    file = out or Path(folder) / "samples" / f"seed{seed}.png"
+    check_suffix(file, model)
+    condition = _condition(model, label, n, first_index)
+    solution = model.solve(
+        n,
+        steps=steps,
+        solver=solver,
+        grid=grid,
+        condition=condition,
+        guidance=guidance,
+        window=window,
+        schedule=None if schedule is None else schedule_from_dict({"name": schedule}),
+        seed=seed,
+        first_index=first_index,
+        path=file.suffix == ".gif",
+    )
+    save_samples(file, solution, model, condition)
+    console.print(f"{n} samples, {solution.nfe} evaluations each: [bold]{file}[/]")
+
+
+@app.command()
+def evaluate(
+    folder: Folder,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON only.")] = False,
+    n: Annotated[int | None, typer.Option("-n", help="Number of samples to judge.")] = None,
+    steps: Steps = None,
+    solver: SolverName = None,
+    guidance: Guidance = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of the samples.")] = None,
+    inception: Annotated[
+        bool, typer.Option("--inception", help="Also the Inception FID (extra `inception`, network).")
+    ] = False,
+) -> None:
+    """Measure samples against held-out data."""
+    from unstir.recipes.assess import assess_run
+
+    result = assess_run(
+        folder, n=n, steps=steps, solver=solver, guidance=guidance, seed=seed, inception=inception
+    )
+    if as_json:
+        print(json.dumps(result.to_dict(), indent=2))
+        return
+    console.print(result.table())
+    console.print(f"[dim]{_escape(result.summary())}[/]")
+
+
+@app.command()
+def report(
+    folder: Folder,
+    out: Annotated[Path | None, typer.Option(help="The page to write; default: DIR/report.html.")] = None,
+) -> None:
+    """Evaluate a run and write its report, one self-contained page."""
+    from unstir.recipes.assess import report_run
+
+    page = report_run(folder, out)
+    console.print(f"report: [bold]{page}[/]")
+
+
+@app.command()
+def demo(
+    seconds: Annotated[float | None, typer.Option(help="Seconds of training.")] = None,
+    out: Annotated[Path, typer.Option(help="The run's folder.")] = Path("runs/demo"),
+) -> None:
+    """Learn handwritten digits from scratch, sample them, measure them, and show it all on one page."""
+    from unstir.model import load
+    from unstir.recipes import find_recipe
+    from unstir.recipes.assess import assess_run, report_run
+
+    settings = _changed(find_recipe("digits"), [], seconds, None, None)
+    console.print("[bold]1[/]  training a diffusion model on 1,437 handwritten digits, from scratch")
+    outcome = _train(settings, out, resume=False, overwrite=True, tensorboard=False)
+    if not outcome.finished:
+        console.print(f"stopped; go on with: unstir train --resume --out {out}")
+        raise typer.Exit(130)
+    console.print("[bold]2[/]  sampling 1,000 new ones and measuring them against digits it never saw")
+    result = assess_run(out)
+    console.print(result.table())
+    console.print(f"[dim]{_escape(result.summary())}[/]")
+    console.print("[bold]3[/]  writing the report")
+    page = report_run(out, None, result=result)
+    from unstir.recipes.export import save_samples
+
+    model = load(out)
+    condition = _condition(model, None, 100, 0)
+    solution = model.solve(100, condition=condition, seed=0)
+    save_samples(out / "samples" / "digits.png", solution, model, condition)
+    console.print(f"\n[bold]report[/]   {page.resolve()}")
+    console.print(f"[bold]samples[/]  {(out / 'samples' / 'digits.png').resolve()}")
+    console.print(f"[bold]model[/]    {out.resolve()}   (unstir.load({str(out)!r}))")
+
+
+def _settings(what: str | None, out: Path | None, resume: bool) -> tuple[RunSettings, list[str]]:
+    """The settings that the first argument stands for, and what was chosen for the user."""
+    from unstir.recipes import RECIPES, arrays, find_recipe
+    from unstir.recipes.run import stored_settings
+
+    if resume:
+        if out is None:
+            if what is None:
+                raise ValueError("--resume needs the run's folder: unstir train --resume --out DIR")
+            out = Path("runs") / Path(what).stem
+        return stored_settings(out), []
+    if what is None:
+        raise ValueError(f"say what to train: a recipe ({', '.join(RECIPES)}), a YAML file, or your data")
+    path = Path(what)
+    if path.suffix in (".yaml", ".yml"):
+        return _read_yaml(path), []
+    if path.suffix in (".npy", ".npz"):
+        return arrays.settings(what)
+    if what not in RECIPES and (path.is_dir() or path.suffix == ".tar"):
+        return arrays.settings(what, "images")
+    return find_recipe(what), []
+
+
+def _changed(
+    settings: RunSettings,
+    changes: list[str],
+    seconds: float | None,
+    samples: int | None,
+    data: str | None,
+) -> RunSettings:
+    """Settings with the command line's changes."""
+    import yaml
+
+    from unstir.recipes import RunSettings
+    from unstir.settings import parse_settings, set_key
+
+    values = settings.model_dump(mode="json")
+    if seconds is not None or samples is not None:
+        values["training"] |= {"seconds": seconds, "samples": samples}
+    if data is not None:
+        values["data"]["path"] = str(Path(data).expanduser().resolve())
+    for change in changes:
+        key, equals, text = change.partition("=")
+        if not equals or not key:
+            raise ValueError(f"--set takes key=value, such as training.batch=256, got {change!r}")
+        try:
+            value = yaml.safe_load(text)
+        except yaml.YAMLError:
+            raise ValueError(f"the value in --set {change!r} is not valid YAML") from None
+        if key == "network.kind" and value != values["network"]["kind"]:
+            values["network"] = {}  # the options of one kind are not those of another
+        set_key(values, key.strip(), value)
+    return parse_settings(RunSettings, values)
+
+
+def _read_yaml(path: Path) -> RunSettings:
+    import yaml
+
+    from unstir.recipes import RunSettings
+    from unstir.settings import parse_settings
+
+    if not path.is_file():
+        raise FileNotFoundError(f"there is no settings file {path}")
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} is not valid YAML: {error}") from None
+    if not isinstance(values, dict):
+        raise ValueError(f"{path} holds no settings; start from `unstir recipes digits > {path}`")
+    return parse_settings(RunSettings, values)
+
+
+def to_yaml(settings: RunSettings) -> str:
+    """Settings as YAML, in the order in which they are documented."""
+    import yaml
+
+    return yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+
+
+def _train(
+    settings: RunSettings, folder: Path, *, resume: bool, overwrite: bool, tensorboard: bool
+) -> Outcome:
+    """Train with a progress bar."""
+    from unstir.files import write_text
+    from unstir.recipes.progress import training_progress
+    from unstir.recipes.run import prepare_folder, train_run
+
+    prepare_folder(folder, resume=resume, overwrite=overwrite)
+    if not resume:
+        write_text(folder / "settings.yaml", to_yaml(settings))
+    with training_progress(console, settings.training) as report:
+        return train_run(settings, folder, resume=resume, report=report, tensorboard=tensorboard)
+
+
+def _condition(model: Model, label: str | None, n: int, first: int) -> dict[str, Any]:
+    """The condition that ``--class`` asks for; every class in turn by default."""
+    if label == "none" or (label is None and not model.config.classes):
+        return {}
+    if label is not None:
+        return {"label": label}
+    return {"label": [(first + i) % len(model.config.classes) for i in range(n)]}

@@ -1,0 +1,83 @@
+"""Samples as files: pictures, films, arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+from torch import Tensor
+
+from unstir.evaluation.pictures import is_image, picture_of, save_image
+from unstir.files import write_aside
+from unstir.model import Model
+from unstir.samplers import Solution
+
+SUFFIXES = (".png", ".gif", ".npy", ".npz")
+
+
+def check_suffix(path: Path, model: Model) -> None:
+    """Check before the work that the file can be written.
+
+    Raises:
+        ValueError: for a suffix that is not known, or a film of events that are no images.
+    """
+    if path.suffix not in SUFFIXES:
+        raise ValueError(f"samples are written as {', '.join(SUFFIXES)}, got {path.name!r}")
+    if path.suffix == ".gif" and len(model.config.event) == 4:
+        raise ValueError("a film of volumes cannot be drawn; write .npz or .png instead")
+
+
+def save_samples(path: Path, solution: Solution, model: Model, condition: Mapping[str, Any]) -> None:
+    """Write samples in data units: a picture, a film of the path, or an array (npz with labels).
+
+    Raises:
+        OSError: if the file cannot be written.
+    """
+    config = model.config
+    if path.suffix == ".png":
+        save_image(picture_of(solution.x, config.bounds, columns=_columns(model, solution.x)), path)
+    elif path.suffix == ".gif":
+        _save_film(path, solution, model)
+    elif path.suffix == ".npy":
+        write_aside(path, lambda aside: np.save(aside, as_array(solution.x, model)))
+    else:
+        arrays = {"x": as_array(solution.x, model)}
+        tensors = model.condition(len(solution.x), condition)
+        if "label" in tensors:
+            arrays["labels"] = tensors["label"].cpu().numpy()
+        write_aside(path, lambda aside: np.savez_compressed(aside, allow_pickle=False, **arrays))
+
+
+def as_array(x: Tensor, model: Model) -> np.ndarray[Any, Any]:
+    """Samples as a numpy array; integers again if the data were, in the smallest fitting type."""
+    array: np.ndarray[Any, Any] = x.numpy()
+    if not model.config.integer:
+        return array
+    low, high = model.config.bounds or (float(array.min()), float(array.max()))
+    kind = np.uint8 if low >= 0 and high <= 255 else np.int32
+    rounded: np.ndarray[Any, Any] = np.rint(array).astype(kind)
+    return rounded
+
+
+def _columns(model: Model, x: Tensor) -> int | None:
+    classes = len(model.config.classes)
+    return classes if is_image(model.config.event) and 2 <= classes <= 20 and len(x) % classes == 0 else None
+
+
+def _save_film(path: Path, solution: Solution, model: Model) -> None:
+    if solution.path is None:
+        raise ValueError("a film needs the path of the run")
+    columns = _columns(model, solution.x)
+    frames = [picture_of(state, model.config.bounds, columns=columns) for state in solution.path]
+    frames.append(picture_of(solution.x, model.config.bounds, columns=columns))
+
+    def write(aside: Path) -> None:
+        durations = [120] * (len(frames) - 1) + [2000]
+        Image.Image.save(
+            frames[0], aside, save_all=True, append_images=frames[1:], duration=durations, loop=0
+        )
+
+    write_aside(path, write)

@@ -1,0 +1,55 @@
+"""What a recipe is: settings for data, network, schedule, training, sampling and evaluation."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, field_validator
+
+from unstir.model import SamplingSettings
+from unstir.networks import MLPSettings, UNetSettings
+from unstir.processes import schedule_from_dict, schedule_to_dict
+from unstir.settings import Settings
+from unstir.training import TrainingSettings
+
+
+class DataSettings(Settings):
+    """Where the samples come from and how they are split."""
+
+    source: Literal["digits", "mnist", "cifar10", "density", "array", "images"]
+    path: str | None = Field(default=None, description="file or folder; null for the recipe's own")
+    name: str | None = Field(default=None, description="which density: two-moons, pinwheel, ...")
+    heldout: Annotated[float, Field(gt=0.0, lt=1.0)] = Field(
+        default=0.1, description="share of the samples that training never sees"
+    )
+    limit: Annotated[int, Field(gt=1)] | None = Field(default=None, description="use so many samples only")
+    flip: bool = Field(default=False, description="mirror a random half of the training images")
+    scaling: Literal["range", "standardise"] = Field(
+        default="range", description="map the range to -1 ... 1, or each channel to mean 0 and deviation 1"
+    )
+    seed: int = Field(default=0, description="of the split")
+
+
+class EvaluationSettings(Settings):
+    """What `unstir evaluate` and the report measure."""
+
+    samples: Annotated[int, Field(ge=10)] = Field(default=1000, description="samples to judge")
+    seed: int = 0
+
+
+class RunSettings(Settings):
+    """Every setting of a run; this is what a YAML file holds."""
+
+    recipe: str
+    data: DataSettings
+    schedule: dict[str, Any]
+    target: Literal["epsilon", "x0", "v", "score", "velocity"] = "v"
+    network: Annotated[UNetSettings | MLPSettings, Field(discriminator="kind")]
+    training: TrainingSettings
+    sampling: SamplingSettings = SamplingSettings()
+    evaluation: EvaluationSettings = EvaluationSettings()
+
+    @field_validator("schedule")
+    @classmethod
+    def _known_schedule(cls, value: dict[str, Any]) -> dict[str, Any]:
+        return schedule_to_dict(schedule_from_dict(value))
