@@ -221,7 +221,7 @@ def report(
     out: Annotated[Path | None, typer.Option(help="The page to write; default: DIR/report.html.")] = None,
 ) -> None:
     """Evaluate a run and write its report, one self-contained page."""
-    from unstir.recipes.assess import report_run
+    from unstir.recipes.show import report_run
 
     page = report_run(folder, out)
     console.print(f"report: [bold]{page}[/]")
@@ -235,7 +235,8 @@ def demo(
     """Learn handwritten digits from scratch, sample them, measure them, and show it all on one page."""
     from unstir.model import load
     from unstir.recipes import find_recipe
-    from unstir.recipes.assess import assess_run, report_run
+    from unstir.recipes.assess import assess_run
+    from unstir.recipes.show import report_run
 
     settings = _changed(find_recipe("digits"), [], seconds, None, None)
     console.print("[bold]1[/]  training a diffusion model on 1,437 handwritten digits, from scratch")

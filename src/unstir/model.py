@@ -349,7 +349,7 @@ def _download(name: str) -> Path:
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled
     from huggingface_hub.utils import logging
 
-    logging.set_verbosity_error()  # its retries would fill the screen; the sentence below says it all
+    logging.set_verbosity(40)  # its retries would fill the screen; the sentence below says it all
     try:
         config = Path(hf_hub_download(name, "config.json"))
         hf_hub_download(name, "model.safetensors")

@@ -67,7 +67,7 @@ class Network(Denoiser):
 
     def forward(self, x_t: Tensor, t: Tensor | float, **condition: Any) -> Posterior:
         c = self._scalars(t) if isinstance(t, float) else self._tensors(t, x_t)
-        log_snr = torch.as_tensor(c.log_snr, dtype=x_t.dtype, device=x_t.device).expand(len(x_t))
+        log_snr = c.log_snr if isinstance(c.log_snr, Tensor) else x_t.new_full((len(x_t),), c.log_snr)
         raw = self.module(x_t * c.enter, log_snr, **condition)
         head = None
         if getattr(self.module, "variance", False):

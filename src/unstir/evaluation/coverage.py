@@ -50,9 +50,6 @@ def precision_recall(samples: Tensor, data: Tensor, k: int = 5) -> PrecisionReca
     if k < 1:
         raise ValueError(f"the number of the neighbour k is at least 1, got {k}")
     x, y = flat_pair(samples, data, ("samples", "data"), least=k + 1)
-    # Distances come from one matrix product: centred rows keep its round-off small.
-    centre = y.mean(0)
-    x, y = x - centre, y - centre
     radius_x, radius_y = _radii(x, k), _radii(y, k)
     covered = torch.zeros(len(y), dtype=torch.bool, device=y.device)
     recalled = torch.zeros_like(covered)

@@ -104,7 +104,8 @@ def evaluate(
     The Fréchet distance falls by about 1/n as a set grows, and held-out data are usually few: the plain
     ``frechet`` then favours the samples. ``frechet_matched`` takes as many samples as held-out data (or the
     reverse), and so do sliced Wasserstein, precision, recall, density and coverage, which depend on the
-    sizes as well; read these columns against each other. MMD is unbiased and takes all.
+    sizes as well; read these columns against each other. MMD is unbiased and takes all. Where labels are
+    given the subset of the samples keeps their shares, as a held-out set split by class does.
 
     Args:
         samples: (n, *event), generated.
@@ -129,11 +130,16 @@ def evaluate(
     least = max(2, k + 1)
     flat_pair(samples, train, ("samples", "train"), least)
     flat_pair(heldout, train, ("heldout", "train"), least)
-    if labels is not None and judge is None:
-        raise ValueError("labels were given but no judge to check the samples against them")
+    if labels is not None:
+        if judge is None:
+            raise ValueError("labels were given but no judge to check the samples against them")
+        labels = class_labels(labels, len(samples), judge.classes, "labels")
     x, y, reference = (features.features(some).double() for some in (samples, heldout, train))
     matched = min(len(x), len(y))
-    x_matched, y_matched = subset(x, matched, seed=seed), subset(y, matched, seed=seed, step=1)
+    # A held-out set split by class has even shares of them; uneven ones would cost the samples more than
+    # all that is wrong with them.
+    x_matched = subset(x, matched, seed=seed, labels=labels)
+    y_matched = subset(y, matched, seed=seed, step=1)
     figures = {
         "frechet": Figure(
             frechet_distance(x, reference),
@@ -181,8 +187,7 @@ def evaluate(
         "share of samples nearer to a training sample than 99 % of held-out data are",
     )
     if labels is not None and judge is not None:
-        wanted = class_labels(labels, len(samples), judge.classes, "labels")
-        right = judge.predict(samples).cpu() == wanted.cpu()
+        right = judge.predict(samples).cpu() == labels.cpu()
         figures["label_accuracy"] = Figure(
             float(right.double().mean()),
             judge.accuracy,

@@ -95,7 +95,9 @@ class Judge:
             raise ValueError(f"the judge knows events of shape {self.event}, got {tuple(x.shape[1:])}")
         device = self.network.mean.device
         with torch.no_grad(), _threads_for(self.event, device):
-            return torch.cat([function(chunk.to(device, torch.float32)) for chunk in torch.split(x, _CHUNK)])
+            return torch.cat(
+                [function(chunk.to(device, torch.float32)) for chunk in torch.split(x, _CHUNK)]
+            ).to(x.device)
 
 
 def train_judge(

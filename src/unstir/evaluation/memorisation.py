@@ -101,11 +101,7 @@ def memorisation_test(samples: Tensor, train: Tensor, heldout: Tensor) -> Memori
 def nearest_points(x: Tensor, points: Tensor) -> tuple[Tensor, Tensor]:
     """Distance (n,) float64 and index (n,) int64 of the nearest of ``points`` (k, *event) for each of x."""
     x, points = flat_pair(x, points, ("x", "points"), least=1)
-    centre = points.mean(0)
-    found = [
-        pairwise(some - centre, points - centre).argmin(dim=1)
-        for some in torch.split(x, rows_at_once(len(points)))
-    ]
+    found = [pairwise(some, points).argmin(dim=1) for some in torch.split(x, rows_at_once(len(points)))]
     nearest = torch.cat(found)
     # Recomputed as a plain difference: the matrix product would give a copy a distance of 1e-8, not 0.
     return (x - points[nearest]).norm(dim=1), nearest

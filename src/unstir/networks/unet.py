@@ -24,7 +24,8 @@ def _zero(module: nn.Module) -> nn.Module:
 
 
 def _groups(channels: int) -> int:
-    return max(g for g in (8, 4, 2, 1) if channels % g == 0)
+    """At most 8 groups, of at least two channels: one number alone cannot be normalised."""
+    return max(g for g in (8, 4, 2, 1) if channels % g == 0 and (channels > g or g == 1))
 
 
 class ResidualBlock(nn.Module):

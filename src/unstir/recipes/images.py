@@ -264,12 +264,11 @@ def _existing(path: str) -> Path:
 def _fetch(url: str, md5: str) -> Path:
     """Download a file once, with its checksum, into the user's cache folder."""
     import pooch
-    from requests.exceptions import RequestException
 
     name = url.rsplit("/", 1)[1]
     try:
         file = pooch.retrieve(url, known_hash=f"md5:{md5}", fname=name, path=pooch.os_cache("unstir"))
-    except (RequestException, OSError, ValueError) as error:
+    except (OSError, ValueError) as error:
         raise FileNotFoundError(
             f"{name} could not be fetched from {url} ({type(error).__name__}); fetch it yourself and give "
             "its folder with --data PATH"

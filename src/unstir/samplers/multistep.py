@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 
-import numpy as np
 from torch import Tensor
 
 from unstir.samplers.solve import Level, Problem, Solver, State
@@ -76,14 +76,15 @@ def _integrate(x: Tensor, start: Level, end: Level, outputs: tuple[tuple[float, 
     if not math.isfinite(start.half_log_snr):
         usable = usable[:1]
     h = end.half_log_snr - start.half_log_snr
-    weights = adams_weights(h, [node - start.half_log_snr for node, _ in usable])
+    weights = adams_weights(h, tuple(node - start.half_log_snr for node, _ in usable))
     result = x * (end.sigma / start.sigma)
     for weight, (_, mean) in zip(weights, usable, strict=True):
         result = result.add(mean, alpha=end.alpha * weight)
     return result
 
 
-def adams_weights(h: float, nodes: list[float]) -> list[float]:
+@lru_cache(maxsize=4096)
+def adams_weights(h: float, nodes: tuple[float, ...]) -> tuple[float, ...]:
     r"""Weights w_j with :math:`\int_0^h e^{u - h} p(u) du = \sum_j w_j p(nodes_j)` for polynomials p.
 
     Exact for degrees below the number of nodes, up to rounding.
@@ -93,25 +94,35 @@ def adams_weights(h: float, nodes: list[float]) -> list[float]:
         nodes: distinct positions relative to the start of the step.
     """
     if len(nodes) == 1:
-        return [-math.expm1(-h)]
-    scale = h
+        return (-math.expm1(-h),)
     moments = _moments(h, len(nodes))
-    matrix = np.vander(np.asarray(nodes) / scale, increasing=True).T
-    return np.linalg.solve(matrix, np.asarray(moments)).tolist()  # type: ignore[no-any-return]
+    scaled = [node / h for node in nodes]
+    weights = []
+    for j, centre in enumerate(scaled):
+        # The Lagrange polynomial of node j in powers of u / h, multiplied out factor by factor.
+        powers, denominator = [1.0], 1.0
+        for i, node in enumerate(scaled):
+            if i != j:
+                low, high = [-node * p for p in powers], powers
+                powers = [a + b for a, b in zip([*low, 0.0], [0.0, *high], strict=True)]
+                denominator *= centre - node
+        weights.append(sum(p * m for p, m in zip(powers, moments, strict=True)) / denominator)
+    return tuple(weights)
 
 
 def _moments(h: float, count: int) -> list[float]:
     r"""m_k = \int_0^h e^{u - h} (u / h)^k du for k < count, to full precision at any h > 0."""
+    moments = [-math.expm1(-h)]
     if h > 2.0:
-        moments = [-math.expm1(-h)]
         for k in range(1, count):
             moments.append(1.0 - k * moments[-1] / h)
         return moments
-    moments = []
-    for k in range(count):
-        term, total = h / (k + 1), h / (k + 1)
-        for n in range(1, 40):
+    for k in range(1, count):
+        term = total = h / (k + 1)
+        n = 1
+        while abs(term) > 1e-17 * total:
             term *= -h / (k + n + 1)
             total += term
+            n += 1
         moments.append(total)
     return moments

@@ -7,6 +7,8 @@ import math
 from torch import Tensor
 
 from unstir import noise
+from unstir.processes import Schedule
+from unstir.samplers import grids
 from unstir.samplers.solve import Level, Solver, State
 
 
@@ -18,7 +20,7 @@ class Heun(Solver):
     level by a factor 1 + gamma with fresh noise.
 
     Source: Karras et al. 2022, algorithm 2. Order 2 without churn. A step from pure noise (alpha = 0) is
-    an Euler step, of order 1.
+    an Euler step, of order 1. The default grid is that of the paper.
 
     Args:
         churn: their S_churn, at least 0; gamma = min(churn / steps, sqrt(2) - 1).
@@ -44,6 +46,9 @@ class Heun(Solver):
         self.churn = churn
         self.window = window
         self.inflation = inflation
+
+    def default_grid(self, schedule: Schedule, steps: int) -> Tensor:
+        return grids.karras(schedule, steps)
 
     def step(self, state: State, s: float) -> State:
         problem = state.problem

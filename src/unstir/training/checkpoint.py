@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import shutil
 import tempfile
 from dataclasses import dataclass
@@ -54,8 +55,9 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> Path:
             path = aside / f"{name}.safetensors"
             write_tensors(path, tensors)
             digests[path.name] = _digest(path)
-        state = {"schema": SCHEMA, "samples": checkpoint.samples, "sha256": digests}
-        write_json(aside / "state.json", {**state, "state": checkpoint.state})
+        content = {"schema": SCHEMA, "samples": checkpoint.samples, "sha256": digests}
+        content["state"] = checkpoint.state
+        write_json(aside / "state.json", {**content, "own_sha256": _own_digest(content)})
         aside.chmod(0o755)
         if final.exists():
             shutil.rmtree(final)
@@ -82,6 +84,9 @@ def load_checkpoint(path: Path) -> Checkpoint:
     """
     try:
         content = read_json(path / "state.json")
+        own = content.pop("own_sha256")
+        if own != _own_digest(content):
+            raise ValueError(f"{path / 'state.json'} is damaged: its content is not what was written")
         digests, samples, state = content["sha256"], int(content["samples"]), content["state"]
         if content["schema"] != SCHEMA:
             raise ValueError(
@@ -95,7 +100,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
             tensors[file.stem] = read_tensors(file)[0]
     except FileNotFoundError as error:
         raise ValueError(f"{error.filename} is missing from its checkpoint") from error
-    except (KeyError, TypeError) as error:
+    except (KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"{path / 'state.json'} is damaged: {error} is missing from it") from error
     return Checkpoint(samples, tensors, state)
 
@@ -114,6 +119,11 @@ def load_newest(folder: Path) -> tuple[Checkpoint | None, list[str]]:
         except ValueError as error:
             problems.append(str(error))
     return None, problems
+
+
+def _own_digest(content: dict[str, Any]) -> str:
+    """The digest of everything else in ``state.json``."""
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def _digest(path: Path) -> str:

@@ -67,7 +67,8 @@ class Objective:
             ValueError: if hybrid is asked of a denoiser without variance.
         """
         if self.kind != "simple":
-            t = (t * self.steps).ceil().clamp(min=1.0) / self.steps
+            # A time that is a step already stays one: 7 / 60 * 60 is a little above 7.
+            t = (t * self.steps - 1e-6).ceil().clamp(min=1.0) / self.steps
         x_t = expand(schedule.alpha(t), x_0) * x_0 + expand(schedule.sigma(t), epsilon) * epsilon
         posterior: Posterior = denoiser(x_t, t, **condition)
         if self.kind == "bound":

@@ -262,7 +262,7 @@ class Trainer:
             return
         devices = [self.accelerator.device] if self.accelerator.device.type == "cuda" else []
         with torch.random.fork_rng(devices=devices):
-            torch.manual_seed(self.settings.seed * 0x9E3779B9 + first)
+            torch.manual_seed((self.settings.seed * 0x9E3779B9 + first) % 2**63)
             yield
 
     def _check_finite(self, losses: Tensor, index: Tensor, t: Tensor) -> None:
