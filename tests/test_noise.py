@@ -36,6 +36,23 @@ def test_philox_computes_each_counter_on_its_own():
         assert torch.equal(together[:, k : k + 1], philox(counters[:, k : k + 1], 5))
 
 
+def test_the_address_of_a_number_is_fixed():
+    # Published samples depend on this layout: block, index (two words), stream and step.
+    sample, block = (5 << 32) + 7, 2
+    u = uniform((12,), seed=2**40 + 3, index=torch.tensor([sample]), stream=Stream.TRAIN_TIME, step=9)
+    words = philox(torch.tensor([[block], [7], [5], [4 * 2**24 + 9]]), 2**40 + 3)[:, 0]
+    assert torch.equal(u[0, 4 * block : 4 * block + 4], (words.double() + 0.5) / 2.0**32)
+
+
+def test_normal_numbers_are_box_and_muller_of_the_uniform_ones():
+    address = {"seed": 1, "index": index(2), "stream": Stream.START}
+    u = uniform((6,), **address)
+    radius, angle = (-2 * u[:, 0::2].log()).sqrt(), 2 * math.pi * u[:, 1::2]
+    z = normal((5,), **address, dtype=torch.float64)
+    torch.testing.assert_close(z[:, 0::2], radius * angle.cos(), rtol=1e-13, atol=1e-13)
+    torch.testing.assert_close(z[:, 1::2], (radius * angle.sin())[:, :2], rtol=1e-13, atol=1e-13)
+
+
 def test_uniform_numbers_are_uniform():
     u = uniform((50,), seed=1, index=index(1000), stream=Stream.DATA)
     assert u.dtype == torch.float64

@@ -129,15 +129,18 @@ def train(
     for note in notes:
         console.print(f"[dim]{_escape(note)}[/]")
     outcome = _train(settings, folder, resume=resume, overwrite=overwrite, tensorboard=tensorboard)
+    place = _escape(str(folder))
     if not outcome.finished:
         console.print(
             f"stopped after {outcome.samples:,} samples, everything is saved; go on with: "
-            f"unstir train --resume --out {folder}"
+            f"unstir train --resume --out {place}",
+            soft_wrap=True,
         )
         raise typer.Exit(130)
     console.print(
-        f"trained on {outcome.samples:,} samples in {outcome.seconds:.0f} s: [bold]{folder}[/]\n"
-        f"next: unstir sample {folder}   unstir evaluate {folder}   unstir report {folder}"
+        f"trained on {outcome.samples:,} samples in {outcome.seconds:.0f} s: [bold]{place}[/]\n"
+        f"next: unstir sample {place}   unstir evaluate {place}   unstir report {place}",
+        soft_wrap=True,
     )
 
 
@@ -169,7 +172,8 @@ def sample(
     from unstir.recipes.export import check_suffix, save_samples
 
     model = load(folder)
-    file = out or Path(folder) / "samples" / f"seed{seed}.png"
+    home = folder if folder.is_dir() else Path()  # a model of the Hub has no folder here
+    file = out or home / "samples" / f"seed{seed}.png"
     check_suffix(file, model)
     condition = _condition(model, label, n, first_index)
     solution = model.solve(
@@ -186,7 +190,9 @@ def sample(
         path=file.suffix == ".gif",
     )
     save_samples(file, solution, model, condition)
-    console.print(f"{n} samples, {solution.nfe} evaluations each: [bold]{file}[/]")
+    console.print(
+        f"{n} samples, {solution.nfe} evaluations each: [bold]{_escape(str(file))}[/]", soft_wrap=True
+    )
 
 
 @app.command()
@@ -230,6 +236,7 @@ def report(
 @app.command()
 def demo(
     seconds: Annotated[float | None, typer.Option(help="Seconds of training.")] = None,
+    samples: Annotated[int | None, typer.Option(help="Or samples of training.")] = None,
     out: Annotated[Path, typer.Option(help="The run's folder.")] = Path("runs/demo"),
 ) -> None:
     """Learn handwritten digits from scratch, sample them, measure them, and show it all on one page."""
@@ -238,7 +245,7 @@ def demo(
     from unstir.recipes.assess import assess_run
     from unstir.recipes.show import report_run
 
-    settings = _changed(find_recipe("digits"), [], seconds, None, None)
+    settings = _changed(find_recipe("digits"), [], seconds, samples, None)
     console.print("[bold]1[/]  training a diffusion model on 1,437 handwritten digits, from scratch")
     outcome = _train(settings, out, resume=False, overwrite=True, tensorboard=False)
     if not outcome.finished:
@@ -312,6 +319,8 @@ def _changed(
             raise ValueError(f"the value in --set {change!r} is not valid YAML") from None
         if key == "network.kind" and value != values["network"]["kind"]:
             values["network"] = {}  # the options of one kind are not those of another
+        if key == "schedule.name" and value != values["schedule"]["name"]:
+            values["schedule"] = {}
         set_key(values, key.strip(), value)
     return parse_settings(RunSettings, values)
 
@@ -345,14 +354,22 @@ def _train(
 ) -> Outcome:
     """Train with a progress bar."""
     from unstir.files import write_text
+    from unstir.networks import build_network
+    from unstir.recipes import load_data
     from unstir.recipes.progress import training_progress
-    from unstir.recipes.run import prepare_folder, train_run
+    from unstir.recipes.run import check_folder, prepare_folder, train_run
 
+    # All that can be wrong with the settings is found before an old run is replaced.
+    check_folder(folder, resume=resume, overwrite=overwrite)
+    splits = load_data(settings.data)
+    build_network(settings.network, splits.train.event)
     prepare_folder(folder, resume=resume, overwrite=overwrite)
     if not resume:
         write_text(folder / "settings.yaml", to_yaml(settings))
     with training_progress(console, settings.training) as report:
-        return train_run(settings, folder, resume=resume, report=report, tensorboard=tensorboard)
+        return train_run(
+            settings, folder, resume=resume, splits=splits, report=report, tensorboard=tensorboard
+        )
 
 
 def _condition(model: Model, label: str | None, n: int, first: int) -> dict[str, Any]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
+import re
 import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -29,6 +31,10 @@ def write_aside(path: Path, write: Callable[[Path], None]) -> None:
             os.fsync(file.fileno())
         aside.chmod(0o666 & ~_umask())
         aside.replace(path)
+    except OSError as error:
+        if error.errno is None:
+            raise
+        raise OSError(error.errno, os.strerror(error.errno), str(path)) from error
     finally:
         aside.unlink(missing_ok=True)
 
@@ -68,11 +74,27 @@ def read_json(path: Path) -> Any:
 def write_tensors(
     path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None
 ) -> None:
-    """Write a safetensors file whole."""
+    """Write a safetensors file whole.
+
+    Raises:
+        OSError: if it cannot be written; the old file, if any, is unchanged.
+    """
+    from safetensors import SafetensorError
     from safetensors.torch import save_file
 
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    write_aside(path, lambda aside: save_file(plain, aside, dict(metadata or {})))
+    # safetensors writes a broken header for an empty metadata of no tensors.
+    notes = dict(metadata) if metadata else None
+
+    def write(aside: Path) -> None:
+        try:
+            save_file(plain, aside, notes)
+        except SafetensorError as error:
+            number = re.search(r"os error (\d+)", str(error))
+            code = int(number[1]) if number else errno.EIO
+            raise OSError(code, os.strerror(code)) from error
+
+    write_aside(path, write)
 
 
 def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Callable, Mapping, Sequence
+from numbers import Integral
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -230,7 +231,7 @@ class Model:
         return result
 
     def _labels(self, n: int, value: Any) -> Tensor:
-        single = isinstance(value, int | str) or (isinstance(value, Tensor) and value.ndim == 0)
+        single = isinstance(value, Integral | str) or (isinstance(value, Tensor) and value.ndim == 0)
         values = [value] * n if single else list(value)
         if len(values) != n:
             raise ValueError(f"there are {len(values)} labels for {n} samples")
@@ -257,7 +258,7 @@ class Model:
         if isinstance(value, str):
             if value in names:
                 return names.index(value)
-            if not value.lstrip("-").isdigit():
+            if not value.removeprefix("-").isdecimal():
                 raise ValueError(f"there is no class {value!r}; the classes are {', '.join(names)}")
         number = int(value)
         if not -1 <= number < len(names):

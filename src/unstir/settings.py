@@ -24,6 +24,8 @@ def parse_settings(kind: type[S], values: Mapping[str, Any]) -> S:
         ValueError: one sentence for the first thing that is wrong; for an unknown key with the nearest
             valid one.
     """
+    if not isinstance(values, Mapping):
+        raise ValueError(f"settings are names with values, got {values!r}")
     try:
         return kind.model_validate(dict(values))
     except ValidationError as error:
@@ -53,7 +55,8 @@ def nearest(name: str, known: list[str]) -> str:
 
 
 def _sentence(kind: type[Settings], error: ValidationError) -> str:
-    first = error.errors()[0]
+    # A misspelt name makes two errors, one unknown and one missing; the first of them helps.
+    first = min(error.errors(), key=lambda e: e["type"] != "extra_forbidden")
     place = [str(part) for part in first["loc"]]
     dotted = ".".join(part for part in place if part not in ("unet", "mlp"))
     if first["type"] == "extra_forbidden":

@@ -152,7 +152,7 @@ def test_at_the_data_the_mean_is_finite(name, target, kind):
 
 
 @pytest.mark.parametrize("target", [X0, V_PREDICTION, VELOCITY], ids=lambda target: target.name)
-@pytest.mark.parametrize("name", [name for name in PURE_NOISE if "cosine" not in name])
+@pytest.mark.parametrize("name", PURE_NOISE)
 @pytest.mark.parametrize("kind", [float, torch.tensor], ids=["float", "tensor"])
 def test_at_pure_noise_the_mean_is_finite_and_depends_on_the_module_only(name, target, kind):
     module = Constant(0.7, variance=0.0)

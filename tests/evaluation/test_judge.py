@@ -122,10 +122,10 @@ def test_files_that_hold_no_judge_are_said_in_one_sentence(tmp_path):
 
 def test_training_data_move_by_at_most_a_cell_and_edges_repeat():
     x = torch.arange(5.0).expand(400, 1, 5)
-    moved = _shifted(x, torch.arange(400), seed=0, epoch=0)
+    moved = _shifted(x, torch.arange(400), seed=0, epoch=0, share=0.1)
     seen = {tuple(row) for row in moved[:, 0].tolist()}
     assert seen == {(0, 1, 2, 3, 4), (0, 0, 1, 2, 3), (1, 2, 3, 4, 4)}
-    longer = _shifted(torch.arange(50.0).expand(400, 1, 50), torch.arange(400), seed=0, epoch=1)
+    longer = _shifted(torch.arange(50.0).expand(400, 1, 50), torch.arange(400), seed=0, epoch=1, share=0.1)
     assert {int(v) for v in longer[:, 0, 25]} == set(range(20, 31))
 
 

@@ -46,7 +46,7 @@ def test_the_output_has_the_shape_of_the_event(
 
 @pytest.mark.parametrize("dims", [1, 2, 3])
 def test_an_event_of_one_cell_still_reaches_the_output(dims):
-    module = build(dims=dims, width=4)
+    module = build(dims=dims, width=32)
     x = torch.ones(1, 2, *[1] * dims)
     assert not torch.allclose(module(x, LOG_SNR[:1]), module(-2.0 * x, LOG_SNR[:1]))
 

@@ -50,7 +50,8 @@ def test_before_zero_terminal_snr_alpha_is_linear(betas, share):
 def test_time_inverts_any_table(betas, last, t):
     schedule = from_betas([*betas, 1.0] if last else betas)
     log_snr = schedule.log_snr(t)
-    rate = min(abs(float(schedule.drift(min(t, 1 - 1e-9)))), 1e9)
+    # The slower of the two steps that meet at t, if two do.
+    rate = min(abs(float(schedule.drift(u))) for u in (max(t - 1e-9, 0.0), min(t + 1e-9, 1 - 1e-9)))
     # B = -log alpha^2 is recovered to the rounding of the log-SNR, and t from B at this rate; B itself
     # is rounded in the table.
     tolerance = 64 * EPS * (1 + abs(float(log_snr)) if t > 0 else 1) * (t + 1 / rate) + 8 * EPS

@@ -24,7 +24,8 @@ def test_scaling_acts_on_the_first_axis_of_the_event_and_inverts(event, scaling)
 
 
 @pytest.mark.parametrize(
-    ("shift", "scale"), [((), ()), ((0.0,), (0.0,)), ((0.0,), (-1.0,)), ((0.0, 1.0), (1.0,)), ((0.0,), (np.nan,))]
+    ("shift", "scale"),
+    [((), ()), ((0.0,), (0.0,)), ((0.0,), (-1.0,)), ((0.0, 1.0), (1.0,)), ((0.0,), (np.nan,))],
 )
 def test_a_scaling_that_cannot_be_undone_is_refused(shift, scale):
     with pytest.raises(ValueError, match="every scale is above 0"):

@@ -40,7 +40,7 @@ def test_the_exponent_gives_the_profile_its_relative_width(width):
 
 @pytest.mark.parametrize("width", [0.0, -0.1, 0.2887, 1.0, float("nan")])
 def test_a_width_that_no_average_has_is_refused(width):
-    with pytest.raises(ValueError, match="between 0 and 0.288"):
+    with pytest.raises(ValueError, match=r"between 0 and 0\.288"):
         gamma_of_width(width)
 
 
@@ -68,7 +68,9 @@ def test_the_average_forgets_the_initial_weights_at_the_first_step():
 )
 def test_the_overlap_of_two_profiles_is_their_integral(a, gamma_a, b, gamma_b):
     def product(s):
-        return (gamma_a + 1) * s**gamma_a / a ** (gamma_a + 1) * (gamma_b + 1) * s**gamma_b / b ** (gamma_b + 1)
+        return (
+            (gamma_a + 1) * s**gamma_a / a ** (gamma_a + 1) * (gamma_b + 1) * s**gamma_b / b ** (gamma_b + 1)
+        )
 
     numeric = quad(product, 0, min(a, b), epsabs=1e-13, epsrel=1e-12)[0]
     assert overlap(a, gamma_a, b, gamma_b) == pytest.approx(numeric, rel=1e-8)
@@ -99,9 +101,11 @@ def test_reconstruction_stops_at_the_samples_asked_for(tmp_path):
     path = torch.linspace(0, 1, 320, dtype=torch.float64)[:, None]
     follow(path, 1, (0.05, 0.10), snapshots=16, folder=tmp_path)
     half = follow(path[:160], 1, (0.07,)).state(0)["value"]
-    torch.testing.assert_close(reconstruct(tmp_path, 0.07, samples=160)["value"].double(), half, rtol=1e-3, atol=0)
+    torch.testing.assert_close(
+        reconstruct(tmp_path, 0.07, samples=160)["value"].double(), half, rtol=1e-3, atol=0
+    )
 
 
 def test_reconstruction_without_snapshots_says_how_to_get_them(tmp_path):
-    with pytest.raises(ValueError, match="training.snapshots=16"):
+    with pytest.raises(ValueError, match=r"training\.snapshots=16"):
         reconstruct(tmp_path, 0.07)

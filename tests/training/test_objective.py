@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -266,7 +267,7 @@ def test_the_bound_with_forward_variance_is_above_the_likelihood_and_converges_t
     nll = 0.5 * math.log(2 * math.pi * math.e * std**2)
     excess = [gaussian_bound(denoiser, mean, std, steps) - nll for steps in (8, 64, 512, 4096)]
     assert all(value > 0 for value in excess)
-    for before, after in zip(excess, excess[1:], strict=False):
+    for before, after in pairwise(excess):
         assert after < before / 5
     assert excess[-1] < 2e-3
 

@@ -12,6 +12,7 @@ from torch import nn
 
 from tests.training.tiny import mlp, network, points, same, settings, state
 from unstir.denoisers import Network
+from unstir.networks import UNet
 from unstir.processes import VP
 from unstir.settings import parse_settings
 from unstir.training import ArrayData, Trainer, TrainingSettings, reconstruct, train
@@ -60,7 +61,11 @@ def test_training_overfits_four_points_to_a_twentieth_of_the_first_loss():
     data = ArrayData(np.tile(x, (8, 1)), np.tile(np.arange(4), 8))
     denoiser = Network(mlp(2, width=48, layers=2, classes=4), VP(), sigma_data=1.0)
     chosen = settings(
-        samples=16_000, batch=64, learning_rate=1e-2, drop_condition=0.0, noise_levels={"distribution": "uniform"}
+        samples=16_000,
+        batch=64,
+        learning_rate=1e-2,
+        drop_condition=0.0,
+        noise_levels={"distribution": "uniform"},
     )
     losses = [float(progress.loss) for progress in train(denoiser, data, chosen)]
     assert np.mean(losses[-20:]) < np.mean(losses[:5]) / 20
@@ -84,6 +89,30 @@ def test_a_width_that_is_not_tracked_is_reconstructed_from_snapshots(tmp_path):
     values = [state(trainer.denoiser.module)[name] for trainer in (made, direct, nearest)]
     assert float((values[0] - values[1]).norm()) < float((values[2] - values[1]).norm()) / 5
     torch.testing.assert_close(values[0], reconstruct(tmp_path / "ema", 0.07)[name])
+
+
+def test_a_run_stopped_before_its_first_snapshot_ends_with_the_nearest_tracked_average(tmp_path):
+    chosen = settings(samples=640, ema=(0.05, 0.1), ema_width=0.08, snapshots=2)
+    trainer = Trainer(network(2), points(), chosen, tmp_path)
+    next(trainer.run())
+    trainer.finish()
+    assert same(dict(trainer.denoiser.module.named_parameters()), trainer.ema.state(1))
+
+
+def test_a_resumed_run_forgets_the_snapshots_that_are_later_than_its_checkpoint(tmp_path):
+    def stored():
+        return sorted({int(path.name[:12]) for path in (tmp_path / "ema").iterdir()})
+
+    chosen = settings(samples=80, ema_width=0.07, snapshots=10)
+    trainer = Trainer(network(2), points(), chosen, tmp_path)
+    for progress in trainer.run():
+        if progress.samples == 40:
+            trainer.save()
+        if progress.samples == 64:  # killed here
+            break
+    assert stored() == [8, 16, 24, 32, 40, 48, 56, 64]
+    Trainer(network(2), points(), chosen, tmp_path).restore()
+    assert stored() == [8, 16, 24, 32, 40]
 
 
 @pytest.mark.parametrize("pieces", [2, 4])
@@ -141,6 +170,27 @@ def test_a_resumed_run_equals_an_uninterrupted_one_bit_for_bit(options, built, t
         assert not torch.equal(whole.levels.density(), torch.ones(64, dtype=torch.float64))
 
 
+def test_a_resumed_u_net_equals_an_uninterrupted_one_bit_for_bit(tmp_path):
+    # Its weights are laid out channels last, and so must be the moments of the optimizer.
+    def fresh():
+        data = ArrayData(np.random.default_rng(0).standard_normal((20, 1, 6, 6)).astype(np.float32))
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            module = UNet(1, 2, width=8, multipliers=(1, 2))
+        return Trainer(Network(module, VP()), data, settings(samples=80), tmp_path)
+
+    whole, first = fresh(), fresh()
+    list(whole.run())
+    for progress in first.run():
+        if progress.samples == 40:
+            break
+    first.save()
+    second = fresh()
+    second.restore()
+    list(second.run())
+    assert same(state(second.denoiser.module), state(whole.denoiser.module))
+
+
 def test_checkpoints_are_written_when_due_and_two_are_kept(tmp_path):
     run(folder=tmp_path, samples=96, batch=8, checkpoint_samples=16)
     assert sorted(p.name for p in (tmp_path / "checkpoints").iterdir()) == [f"{80:012d}", f"{96:012d}"]
@@ -168,7 +218,7 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_it_is_used(tmp_path):
     assert trainer.samples == 80
     earlier = tmp_path / "checkpoints" / f"{80:012d}" / "state.json"
     earlier.write_text(earlier.read_text()[:40])
-    with pytest.raises(ValueError, match="no checkpoint can be read.*optimizer.*state.json"):
+    with pytest.raises(ValueError, match=r"no checkpoint can be read.*optimizer.*state\.json"):
         Trainer(network(2), points(), settings(), tmp_path).restore()
 
 
@@ -238,7 +288,9 @@ def test_data_that_are_not_finite_stop_the_run_with_sample_and_noise_level(value
     x[7, 1] = value
     data = Recorder(x)
     trainer = Trainer(network(2), data, settings(batch=2, checkpoint_samples=2), tmp_path)
-    with pytest.raises(FloatingPointError, match=r"sample \d+ \(log-SNR -?[\d.]+\).*checkpoint is unharmed") as e:
+    with pytest.raises(
+        FloatingPointError, match=r"sample \d+ \(log-SNR -?[\d.]+\).*checkpoint is unharmed"
+    ) as e:
         list(trainer.run())
     sample = int(str(e.value).split("sample ")[1].split()[0])
     assert data.seen[sample] == 7
@@ -246,7 +298,7 @@ def test_data_that_are_not_finite_stop_the_run_with_sample_and_noise_level(value
 
 
 def test_weights_that_diverge_stop_the_run():
-    with pytest.raises(FloatingPointError, match="lower training.learning_rate"):
+    with pytest.raises(FloatingPointError, match=r"lower training\.learning_rate"):
         run(learning_rate=1e30, clip=None, warm_up=0.0)
 
 

@@ -23,7 +23,8 @@ class UNetSettings(Settings):
     kind: Literal["unet"] = "unet"
     width: Count = 32
     multipliers: tuple[Count, ...] = Field(default=(1, 2, 2), min_length=1)
-    blocks: Count = 1
+    blocks: Count = Field(default=1, description="residual blocks a level, each way")
+    middle: Count = Field(default=1, description="residual blocks at the coarsest level")
     attention: tuple[Annotated[int, Field(ge=0)], ...] = ()
     heads: Count = 4
     dropout: Probability = 0.0

@@ -68,7 +68,13 @@ class ConditionEmbedding(nn.Module):
 
         Returns:
             (batch, width), or 0.0 if the network takes no condition.
+
+        Raises:
+            ValueError: if a condition is given that the network does not take.
         """
+        for name, given, takes in (("label", label, self.labels), ("vector", vector, self.vector)):
+            if given is not None and takes is None:
+                raise ValueError(f"this network was built without the condition {name!r}, but one is given")
         total: Tensor | float = 0.0
         if self.labels is not None:
             if label is None:

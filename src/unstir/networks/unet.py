@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
@@ -102,7 +103,8 @@ class UNet(nn.Module):
         dims: number of spatial axes, 1 to 3.
         width: channels of the first level.
         multipliers: channels of each level in units of ``width``.
-        blocks: residual blocks a level.
+        blocks: residual blocks a level, on the way down and again on the way up.
+        middle: residual blocks between the two ways.
         attention: levels (0 is the finest) with self-attention.
         heads: attention heads.
         classes: number of classes of the condition ``label``; 0 for none.
@@ -123,6 +125,7 @@ class UNet(nn.Module):
         width: int = 32,
         multipliers: Sequence[int] = (1, 2, 2),
         blocks: int = 1,
+        middle: int = 1,
         attention: Sequence[int] = (),
         heads: int = 4,
         classes: int = 0,
@@ -145,35 +148,21 @@ class UNet(nn.Module):
         embedding = 4 * width
         self.noise = NoiseEmbedding(embedding)
         self.condition = ConditionEmbedding(embedding, classes, vector)
-        self.enter = _convolution(dims, channels, width)
-
         widths = [width * m for m in multipliers]
-        skips, current = [width], width
-        self.down = nn.ModuleList()
-        self.shrink = nn.ModuleList()
-        for level, w in enumerate(widths):
-            pairs = [(current if i == 0 else w, w) for i in range(blocks)]
-            self.down.append(Level(dims, pairs, embedding, heads if level in attention else 0, dropout))
-            skips += [w] * blocks
-            current = w
-            if level < len(widths) - 1:
-                self.shrink.append(_convolution(dims, w, w, stride=2))
-                skips.append(w)
-        deepest = len(widths) - 1
-        pairs = [(current, current), (current, current)]
-        self.middle = Level(dims, pairs, embedding, heads if deepest in attention else 0, dropout)
-        self.up = nn.ModuleList()
-        self.grow = nn.ModuleList()
-        for level, w in reversed(list(enumerate(widths))):
-            pairs = []
-            for _ in range(blocks + 1):
-                pairs.append((current + skips.pop(), w))
-                current = w
-            self.up.append(Level(dims, pairs, embedding, heads if level in attention else 0, dropout))
-            if level > 0:
-                self.grow.append(_convolution(dims, w, w))
-        self.norm = nn.GroupNorm(_groups(width), current)
-        self.leave = _zero(_convolution(dims, current, channels * (2 if variance else 1)))
+        at = [heads if level in attention else 0 for level in range(len(widths))]
+        self.enter = _convolution(dims, channels, widths[0])
+        self.down = nn.ModuleList(
+            Level(dims, [(w, w)] * blocks, embedding, h, dropout) for w, h in zip(widths, at, strict=True)
+        )
+        pairs = list(pairwise(widths))
+        self.shrink = nn.ModuleList(_convolution(dims, fine, coarse, stride=2) for fine, coarse in pairs)
+        self.middle = Level(dims, [(widths[-1], widths[-1])] * middle, embedding, at[-1], dropout)
+        self.up = nn.ModuleList(
+            Level(dims, [(2 * w, w)] * blocks, embedding, h, dropout) for w, h in zip(widths, at, strict=True)
+        )
+        self.grow = nn.ModuleList(_convolution(dims, coarse, fine) for fine, coarse in pairs)
+        self.norm = nn.GroupNorm(_groups(widths[0]), widths[0])
+        self.leave = _zero(_convolution(dims, widths[0], channels * (2 if variance else 1)))
         if dims == 2:
             self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
@@ -195,19 +184,20 @@ class UNet(nn.Module):
             x = x.contiguous(memory_format=torch.channels_last)
         embedding = F.silu(self.noise(log_snr) + self.condition(len(x), label, vector))
         x = self.enter(x)
-        skips = [x]
+        skips: list[list[Tensor]] = []
         for level, stage in enumerate(self.down):
+            skips.append([])
             for index in range(self.blocks):
                 x = stage(x, embedding, index)
-                skips.append(x)
+                skips[level].append(x)
             if level < len(self.shrink):
                 x = self.shrink[level](x)
-                skips.append(x)
-        for index in range(2):
+        for index in range(len(self.middle.blocks)):
             x = self.middle(x, embedding, index)
-        for level, stage in enumerate(self.up):
-            for index in range(self.blocks + 1):
-                x = stage(torch.cat([x, skips.pop()], dim=1), embedding, index)
+        for level in reversed(range(len(self.up))):
             if level < len(self.grow):
-                x = self.grow[level](F.interpolate(x, size=skips[-1].shape[2:]))
+                # The convolution runs before the enlargement, where it costs a quarter in two dimensions.
+                x = F.interpolate(self.grow[level](x), size=skips[level][-1].shape[2:])
+            for index in range(self.blocks):
+                x = self.up[level](torch.cat([x, skips[level].pop()], dim=1), embedding, index)
         return self.leave(F.silu(self.norm(x)))  # type: ignore[no-any-return]

@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from unstir.processes.sde import SDE
-from unstir.processes.shapes import as_float64, expand
+from unstir.processes.shapes import as_float64, expand, log_expm1
 
 
 class Schedule(ABC):
@@ -167,7 +167,7 @@ class VP(VariancePreserving):
         return (-torch.expm1(-self._integral(t))).sqrt()
 
     def log_snr(self, t: Tensor | float) -> Tensor:
-        return -torch.expm1(self._integral(t)).log()
+        return -log_expm1(self._integral(t))
 
     def time(self, log_snr: Tensor | float) -> Tensor:
         # Bounded, because infinity over infinity is no time.

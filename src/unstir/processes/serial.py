@@ -59,6 +59,9 @@ def schedule_from_dict(description: Mapping[str, Any]) -> Schedule:
             raise ValueError(f"schedule {name!r} needs the parameter {field.name!r}")
     if isinstance(parameters.get("base"), Mapping):
         parameters["base"] = schedule_from_dict(parameters["base"])
-    if "betas" in parameters:
-        parameters["betas"] = tuple(float(beta) for beta in parameters["betas"])
-    return kind(**parameters)
+    try:
+        if "betas" in parameters:
+            parameters["betas"] = tuple(float(beta) for beta in parameters["betas"])
+        return kind(**parameters)
+    except TypeError:
+        raise ValueError(f"the parameters of schedule {name!r} are numbers, got {parameters}") from None

@@ -28,3 +28,8 @@ def expand(coefficient: Tensor, x: Tensor) -> Tensor:
             f"{tuple(coefficient.shape)}"
         )
     return coefficient.to(x).reshape(-1, *[1] * (x.ndim - 1))
+
+
+def log_expm1(x: Tensor) -> Tensor:
+    """log(exp(x) - 1) for x >= 0, where exp(x) would overflow too."""
+    return torch.where(x > 50.0, x, torch.expm1(x.clamp(max=50.0)).log())

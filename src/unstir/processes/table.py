@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from unstir.processes.schedule import VariancePreserving
-from unstir.processes.shapes import as_float64
+from unstir.processes.shapes import as_float64, log_expm1
 
 
 @dataclass(frozen=True)
@@ -60,9 +60,7 @@ class Table(VariancePreserving):
         return torch.where(last, low - 2.0 * torch.log1p(-share), inside)
 
     def log_snr(self, t: Tensor | float) -> Tensor:
-        integral = self._integral(t)
-        # log(expm1(B)) overflows past B = 709; there it is B to the last bit.
-        return -torch.where(integral > 50.0, integral, torch.expm1(integral.clamp(max=50.0)).log())
+        return -log_expm1(self._integral(t))
 
     def time(self, log_snr: Tensor | float) -> Tensor:
         integral = F.softplus(-as_float64(log_snr), threshold=700.0)

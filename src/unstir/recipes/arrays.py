@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zipfile
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -102,20 +103,24 @@ def _network(event: tuple[int, ...]) -> dict[str, Any]:
 
 
 def _read(path: Path) -> tuple[Array, Array | None, Array | None]:
+    if path.suffix not in (".npy", ".npz"):
+        raise ValueError(f"{path} is neither .npy nor .npz")
     try:
-        if path.suffix == ".npy":
-            return np.load(path, mmap_mode="r", allow_pickle=False), None, None
-        if path.suffix == ".npz":
-            with np.load(path, allow_pickle=False) as file:
-                arrays = {name: file[name] for name in file.files}
-        else:
-            raise ValueError(f"{path} is neither .npy nor .npz")
-    except (OSError, EOFError, zipfile.BadZipFile) as error:
+        packed = path.suffix == ".npz"
+        file = np.load(path, mmap_mode=None if packed else "r", allow_pickle=False)
+        if packed != isinstance(file, np.lib.npyio.NpzFile):
+            raise ValueError(f"its content is not that of a {path.suffix} file")
+        if not packed:
+            return file, None, None
+        with file:
+            arrays = {name: file[name] for name in file.files}
+    except (OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise ValueError(f"{path} cannot be read as an array ({error}); it is damaged") from error
     except ValueError as error:
-        if "pickle" in str(error) or "magic" in str(error):
+        if any(word in str(error) for word in ("pickle", "magic", "Python objects")):
             raise ValueError(f"{path} is not a plain numeric array; save it with numpy.save") from error
-        raise
+        reason = " ".join(str(error).split())
+        raise ValueError(f"{path} cannot be read as an array ({reason}); it is damaged") from error
     labels, vectors = arrays.pop("labels", None), arrays.pop("vectors", None)
     name = next((name for name in ("x", "data") if name in arrays), None)
     if name is None and len(arrays) != 1:

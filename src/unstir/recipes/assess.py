@@ -127,18 +127,23 @@ def assess_run(
     evaluation = ev.evaluate(
         solution.x, train, heldout, features=_features(judge, train), labels=labels, judge=judge
     )
-    fid = None
-    if inception:
-        network = ev.InceptionFeatures()
-        reference = network.features(train)
-        fid = (
-            ev.frechet_distance(network.features(solution.x), reference),
-            ev.frechet_distance(network.features(heldout), reference),
-        )
+    fid = _inception(solution.x, train, heldout, splits) if inception else None
     about = {"samples": count, **options, "nfe": solution.nfe}
     result = Assessment(model, settings, splits, solution.x, labels, evaluation, judge, about, seconds, fid)
     write_json(folder / "evaluation.json", result.to_dict())
     return result
+
+
+def _inception(x: Tensor, train: Tensor, heldout: Tensor, splits: Splits) -> tuple[float, float]:
+    """The Inception FID of samples and of held-out data; images only."""
+    if splits.bounds is None or len(splits.train.event) != 3:
+        raise ValueError("the Inception FID is for images; leave --inception out for other data")
+    low, high = splits.bounds
+    network = ev.InceptionFeatures()
+    first, second, reference = (
+        network.features((part - low) / (high - low) * 2.0 - 1.0) for part in (x, heldout, train)
+    )
+    return ev.frechet_distance(first, reference), ev.frechet_distance(second, reference)
 
 
 def data_units(data: ArrayData) -> Tensor:

@@ -83,8 +83,12 @@ def load(data: DataSettings) -> Splits:
     """Points of the density ``data.name``.
 
     Raises:
-        ValueError: for an unknown density.
+        ValueError: for an unknown density, or if a path is given, which would be ignored.
     """
+    if data.path is not None:
+        raise ValueError(
+            "a density is drawn and not read from a path; train your own data with `unstir train PATH`"
+        )
     name = data.name or "two-moons"
     if name not in DENSITIES:
         raise ValueError(f"unknown density {name!r}; {nearest(name, list(DENSITIES))}")

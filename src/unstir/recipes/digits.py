@@ -24,9 +24,18 @@ def settings() -> RunSettings:
 
 
 def load(data: DataSettings) -> Splits:
-    """1,797 digits, values 0 to 16, labels 0 to 9 (Alpaydin & Kaynak 1998, UCI repository)."""
+    """1,797 digits, values 0 to 16, labels 0 to 9 (Alpaydin & Kaynak 1998, UCI repository).
+
+    Raises:
+        ValueError: if a path is given, which would be ignored.
+    """
     from sklearn.datasets import load_digits
 
+    if data.path is not None:
+        raise ValueError(
+            "the digits come with the library and are not read from a path; train your own data with "
+            "`unstir train PATH`"
+        )
     bunch = load_digits()
     x = bunch.images[:, None].astype(np.float32)
     whole = ArrayData(x, bunch.target, scaling=range_scaling(0.0, 16.0))

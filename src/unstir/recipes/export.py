@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -42,13 +43,19 @@ def save_samples(path: Path, solution: Solution, model: Model, condition: Mappin
     elif path.suffix == ".gif":
         _save_film(path, solution, model)
     elif path.suffix == ".npy":
-        write_aside(path, lambda aside: np.save(aside, as_array(solution.x, model)))
+        buffer = io.BytesIO()  # numpy.save into a file does not notice a full disk
+        np.save(buffer, as_array(solution.x, model))
+        write_aside(path, lambda aside: _write_bytes(aside, buffer.getvalue()))
     else:
         arrays = {"x": as_array(solution.x, model)}
         tensors = model.condition(len(solution.x), condition)
         if "label" in tensors:
             arrays["labels"] = tensors["label"].cpu().numpy()
         write_aside(path, lambda aside: np.savez_compressed(aside, allow_pickle=False, **arrays))
+
+
+def _write_bytes(path: Path, content: bytes) -> None:
+    path.write_bytes(content)
 
 
 def as_array(x: Tensor, model: Model) -> np.ndarray[Any, Any]:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import gzip
 import io
+import lzma
 import tarfile
+import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -180,9 +182,9 @@ def read_idx(path: Path) -> NDArray[np.uint8]:
     try:
         raw = path.read_bytes()
         content = gzip.decompress(raw) if path.suffix == ".gz" else raw
-    except (OSError, EOFError) as error:
+    except (OSError, EOFError, zlib.error) as error:
         raise ValueError(f"{path} cannot be read ({error}); it is damaged") from error
-    if len(content) < 4 or content[:3] != b"\x00\x00\x08":
+    if len(content) < 4 or content[:3] != b"\x00\x00\x08" or len(content) < 4 + 4 * content[3]:
         raise ValueError(f"{path} is not an idx file of bytes")
     shape = tuple(int(n) for n in np.frombuffer(content, ">i4", count=content[3], offset=4))
     body = content[4 + 4 * content[3] :]
@@ -239,8 +241,14 @@ def _members(path: Path) -> Iterator[tuple[str, bytes]]:
                 file = archive.extractfile(member)
                 if file is not None:
                     yield member.name, file.read()
-    except tarfile.TarError as error:
-        raise ValueError(f"{path} is neither a folder nor a readable tar file ({error})") from error
+            # Python takes a damaged header for the end; a whole archive ends in zeros.
+            stream = archive.fileobj
+            if stream is not None:
+                stream.seek(archive.offset)
+                if stream.read(tarfile.BLOCKSIZE).strip(b"\0"):
+                    raise tarfile.ReadError("damaged header")
+    except (tarfile.TarError, OSError, EOFError, zlib.error, lzma.LZMAError) as error:
+        raise ValueError(f"{path} is neither a folder nor a readable tar file; it may be damaged") from error
 
 
 def _decode(name: str, content: bytes) -> Images:
@@ -249,7 +257,7 @@ def _decode(name: str, content: bytes) -> Images:
     try:
         with Image.open(io.BytesIO(content)) as image:
             pixels = np.asarray(image.convert("L" if image.mode in ("1", "L") else "RGB"))
-    except (UnidentifiedImageError, OSError) as error:
+    except (UnidentifiedImageError, OSError, Image.DecompressionBombError) as error:
         raise ValueError(f"{name} is not a readable image ({error})") from error
     return pixels[None] if pixels.ndim == 2 else np.moveaxis(pixels, -1, 0)
 

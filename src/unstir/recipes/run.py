@@ -55,8 +55,8 @@ class Outcome:
     about: dict[str, Any] = field(default_factory=dict)
 
 
-def prepare_folder(out: Path, *, resume: bool, overwrite: bool) -> None:
-    """Check that a run may be written to a folder.
+def check_folder(out: Path, *, resume: bool, overwrite: bool) -> None:
+    """Check that a run may be written to a folder, before anything is touched.
 
     Raises:
         ValueError: if there is a run already, or none to resume.
@@ -71,7 +71,17 @@ def prepare_folder(out: Path, *, resume: bool, overwrite: bool) -> None:
         )
     if out.exists() and not out.is_dir():
         raise ValueError(f"{out} is a file; choose a folder with --out")
-    if overwrite and exists and not resume:
+
+
+def prepare_folder(out: Path, *, resume: bool, overwrite: bool) -> None:
+    """Make a folder ready for a run; an old run in it is removed if ``overwrite`` says so.
+
+    Raises:
+        ValueError: as in `check_folder`.
+        OSError: if it cannot be made.
+    """
+    check_folder(out, resume=resume, overwrite=overwrite)
+    if overwrite and (out / "config.json").exists() and not resume:
         _clear(out)
     out.mkdir(parents=True, exist_ok=True)
 
@@ -208,8 +218,11 @@ def _preview(trainer: Trainer, model: Model, out: Path) -> None:
     """A picture of a few samples on the way."""
     classes = len(model.config.classes)
     condition = {"label": [i % classes for i in range(20)]} if classes else {}
-    with trainer.averaged():
-        x = model.sample(20, steps=10, condition=condition)
+    try:
+        with trainer.averaged():
+            x = model.sample(20, steps=10, condition=condition)
+    except FloatingPointError:
+        return  # a young network may have no picture yet; the loss is checked at every step
     image = picture_of(x, model.config.bounds, columns=10)
     save_image(image, out / "samples" / f"{trainer.samples:012d}.png")
 

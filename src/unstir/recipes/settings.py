@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from unstir.model import SamplingSettings
 from unstir.networks import MLPSettings, UNetSettings
@@ -52,4 +52,24 @@ class RunSettings(Settings):
     @field_validator("schedule")
     @classmethod
     def _known_schedule(cls, value: dict[str, Any]) -> dict[str, Any]:
-        return schedule_to_dict(schedule_from_dict(value))
+        plain = {
+            key: _number(key, v) if isinstance(v, str) and key != "name" else v for key, v in value.items()
+        }
+        return schedule_to_dict(schedule_from_dict(plain))
+
+    @model_validator(mode="after")
+    def _samplable(self) -> RunSettings:
+        if self.target in ("epsilon", "score") and float(schedule_from_dict(self.schedule).alpha(1.0)) == 0.0:
+            raise ValueError(
+                f"a network that predicts {self.target} cannot start from the pure noise of the schedule "
+                f"{self.schedule['name']!r}; set target=v"
+            )
+        return self
+
+
+def _number(key: str, text: str) -> float:
+    """YAML reads 1e-3, without a dot, as text."""
+    try:
+        return float(text)
+    except ValueError:
+        raise ValueError(f"{key} is a number, got {text!r}") from None

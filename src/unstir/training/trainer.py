@@ -189,6 +189,8 @@ class Trainer:
                 f"an average of width {width} is neither tracked (training.ema) nor can it be "
                 "reconstructed: set training.snapshots"
             )
+        if distance and not list((self.folder / "ema").glob("*.safetensors")):
+            return self.ema.state(distance.index(min(distance)))  # stopped before the first snapshot
         return reconstruct(self.folder / "ema", width)
 
     def _step(self, rate: float) -> Tensor:
@@ -323,6 +325,9 @@ class Trainer:
             ) from error
         self.levels.squares.copy_(found.tensors["levels"]["squares"])
         self.levels.counts.copy_(found.tensors["levels"]["counts"])
+        for path in (self.folder / "ema").glob("*.safetensors"):
+            if int(path.stem.split("-")[0]) > found.samples:
+                path.unlink(missing_ok=True)  # of the part that was lost
         self.samples = found.samples
         self.seconds_before = float(found.state["seconds"])
         self.started = time.monotonic()
@@ -330,9 +335,13 @@ class Trainer:
 
     def _restore_optimizer(self, tensors: dict[str, Tensor]) -> None:
         inner = getattr(self.optimizer, "optimizer", self.optimizer)
+        parameters = [p for group in inner.param_groups for p in group["params"]]
         state: dict[int, dict[str, Tensor]] = {}
         for key, value in tensors.items():
             index, name = key.split(".", 1)
+            like = parameters[int(index)]
+            if value.shape == like.shape:  # the fused step needs moments laid out as their parameters are
+                value = torch.empty_like(like, dtype=value.dtype, requires_grad=False).copy_(value)
             state.setdefault(int(index), {})[name] = value
         inner.load_state_dict({"state": state, "param_groups": inner.state_dict()["param_groups"]})
 
