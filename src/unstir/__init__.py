@@ -35,13 +35,26 @@ _HOMES = {
     "train": "unstir.training",
 }
 
+_ROOMS = (
+    "denoisers",
+    "evaluation",
+    "guidance",
+    "networks",
+    "processes",
+    "recipes",
+    "samplers",
+    "training",
+)
+
 __all__ = ["__version__", *_HOMES]
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module 'unstir' has no attribute {name!r}")
-    return getattr(import_module(_HOMES[name]), name)
+    if name in _HOMES:
+        return getattr(import_module(_HOMES[name]), name)
+    if name in _ROOMS:
+        return import_module(f"unstir.{name}")
+    raise AttributeError(f"module 'unstir' has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:

@@ -7,6 +7,7 @@ interruption.
 from __future__ import annotations
 
 import json
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -30,10 +31,13 @@ console = Console(highlight=False)
 errors = Console(stderr=True, highlight=False, soft_wrap=True)
 
 Out = Annotated[Path | None, typer.Option("--out", help="The run's folder.")]
-Folder = Annotated[Path, typer.Argument(metavar="DIR", help="A run's folder, or a Hub id owner/name.")]
+Folder = Annotated[
+    Path, typer.Argument(metavar="DIR", help="A run's folder; to sample, also a Hub id owner/name.")
+]
 Seed = Annotated[int, typer.Option(help="Sample i of a seed is always the same.")]
 Steps = Annotated[int | None, typer.Option(help="Steps of the solver.")]
 SolverName = Annotated[str | None, typer.Option("--solver", help="See `unstir recipes --solvers`.")]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda or another torch device.")]
 Guidance = Annotated[
     float | None, typer.Option(help="Weight w of classifier-free guidance; 0 is conditional only.")
 ]
@@ -41,14 +45,12 @@ Guidance = Annotated[
 
 def main() -> None:
     """Run the command line; every error ends in one sentence and a fitting exit code."""
+    console.quiet = os.environ.get("RANK", "0") != "0"  # of several processes the first one speaks
     try:
         app(standalone_mode=True)
-    except KeyboardInterrupt:
-        errors.print("interrupted")
-        sys.exit(130)
     except OSError as error:
         _fail(error, 1 if error.strerror else 2)
-    except (ValueError, ModuleNotFoundError) as error:
+    except (ValueError, ImportError) as error:
         _fail(error, 2)
     except (FloatingPointError, RuntimeError, MemoryError) as error:
         _fail(error, 1)
@@ -162,6 +164,7 @@ def sample(
     schedule: Annotated[str | None, typer.Option(help="Sample under another schedule.")] = None,
     seed: Seed = 0,
     first_index: Annotated[int, typer.Option(help="Number of the first sample within the seed.")] = 0,
+    device: Device = "auto",
     out: Annotated[
         Path | None, typer.Option(help="x.png, x.gif (a film), x.npy or x.npz; default: in DIR/samples.")
     ] = None,
@@ -171,7 +174,7 @@ def sample(
     from unstir.processes import schedule_from_dict
     from unstir.recipes.export import check_suffix, save_samples
 
-    model = load(folder)
+    model = load(folder, device=_device(device))
     home = folder if folder.is_dir() else Path()  # a model of the Hub has no folder here
     file = out or home / "samples" / f"seed{seed}.png"
     check_suffix(file, model)
@@ -207,12 +210,20 @@ def evaluate(
     inception: Annotated[
         bool, typer.Option("--inception", help="Also the Inception FID (extra `inception`, network).")
     ] = False,
+    device: Device = "auto",
 ) -> None:
     """Measure samples against held-out data."""
     from unstir.recipes.assess import assess_run
 
     result = assess_run(
-        folder, n=n, steps=steps, solver=solver, guidance=guidance, seed=seed, inception=inception
+        folder,
+        n=n,
+        steps=steps,
+        solver=solver,
+        guidance=guidance,
+        seed=seed,
+        inception=inception,
+        device=_device(device),
     )
     if as_json:
         print(json.dumps(result.to_dict(), indent=2))
@@ -225,11 +236,12 @@ def evaluate(
 def report(
     folder: Folder,
     out: Annotated[Path | None, typer.Option(help="The page to write; default: DIR/report.html.")] = None,
+    device: Device = "auto",
 ) -> None:
     """Evaluate a run and write its report, one self-contained page."""
     from unstir.recipes.show import report_run
 
-    page = report_run(folder, out)
+    page = report_run(folder, out, device=_device(device))
     console.print(f"report: [bold]{page}[/]")
 
 
@@ -238,6 +250,7 @@ def demo(
     seconds: Annotated[float | None, typer.Option(help="Seconds of training.")] = None,
     samples: Annotated[int | None, typer.Option(help="Or samples of training.")] = None,
     out: Annotated[Path, typer.Option(help="The run's folder.")] = Path("runs/demo"),
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the run in --out.")] = False,
 ) -> None:
     """Learn handwritten digits from scratch, sample them, measure them, and show it all on one page."""
     from unstir.model import load
@@ -247,7 +260,8 @@ def demo(
 
     settings = _changed(find_recipe("digits"), [], seconds, samples, None)
     console.print("[bold]1[/]  training a diffusion model on 1,437 handwritten digits, from scratch")
-    outcome = _train(settings, out, resume=False, overwrite=True, tensorboard=False)
+    again = overwrite or out == Path("runs/demo")  # its own folder, which holds nothing but demos
+    outcome = _train(settings, out, resume=False, overwrite=again, tensorboard=False)
     if not outcome.finished:
         console.print(f"stopped; go on with: unstir train --resume --out {out}")
         raise typer.Exit(130)
@@ -263,9 +277,22 @@ def demo(
     condition = _condition(model, None, 100, 0)
     solution = model.solve(100, condition=condition, seed=0)
     save_samples(out / "samples" / "digits.png", solution, model, condition)
-    console.print(f"\n[bold]report[/]   {page.resolve()}")
-    console.print(f"[bold]samples[/]  {(out / 'samples' / 'digits.png').resolve()}")
-    console.print(f"[bold]model[/]    {out.resolve()}   (unstir.load({str(out)!r}))")
+    picture = out / "samples" / "digits.png"
+    for name, place in (("report", page), ("samples", picture), ("model", out)):
+        console.print(f"[bold]{name:<9}[/]{_escape(str(place.resolve()))}", soft_wrap=True)
+
+
+def _device(name: str) -> str:
+    """The device that a name stands for; auto is a GPU if there is one."""
+    import torch
+
+    if name == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        torch.empty(0, device=name)
+    except (RuntimeError, AssertionError):
+        raise ValueError(f"there is no device {name!r} here; use --device auto") from None
+    return name
 
 
 def _settings(what: str | None, out: Path | None, resume: bool) -> tuple[RunSettings, list[str]]:
@@ -277,7 +304,8 @@ def _settings(what: str | None, out: Path | None, resume: bool) -> tuple[RunSett
         if out is None:
             if what is None:
                 raise ValueError("--resume needs the run's folder: unstir train --resume --out DIR")
-            out = Path("runs") / Path(what).stem
+            name = _read_yaml(Path(what)).recipe if what.endswith((".yaml", ".yml")) else Path(what).stem
+            out = Path("runs") / name
         return stored_settings(out), []
     if what is None:
         raise ValueError(f"say what to train: a recipe ({', '.join(RECIPES)}), a YAML file, or your data")
@@ -286,8 +314,14 @@ def _settings(what: str | None, out: Path | None, resume: bool) -> tuple[RunSett
         return _read_yaml(path), []
     if path.suffix in (".npy", ".npz"):
         return arrays.settings(what)
-    if what not in RECIPES and (path.is_dir() or path.suffix == ".tar"):
+    if what not in RECIPES and (path / "config.json").is_file():
+        raise ValueError(f"{what} is a run; go on with it by: unstir train --resume --out {what}")
+    if what not in RECIPES and (path.is_dir() or what.endswith((".tar", ".tar.gz", ".tgz"))):
         return arrays.settings(what, "images")
+    if what not in RECIPES and path.exists():
+        raise ValueError(
+            f"{what} is no data that can be read; give .npy, .npz, a folder or .tar of images, or a .yaml"
+        )
     return find_recipe(what), []
 
 

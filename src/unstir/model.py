@@ -18,7 +18,7 @@ from torch import Tensor
 from unstir import __version__
 from unstir.denoisers import Denoiser, Network, Rescheduled
 from unstir.files import read_json, read_tensors, write_json, write_tensors
-from unstir.guidance import ClassifierFree
+from unstir.guidance import ClassifierFree, check_window
 from unstir.networks import MLPSettings, UNetSettings, build_network
 from unstir.processes import TARGETS, Schedule, schedule_from_dict, schedule_to_dict
 from unstir.samplers import Progress, Solution, Solver, find_grid, find_solver, sample
@@ -47,6 +47,12 @@ class SamplingSettings(Settings):
     @classmethod
     def _known_solver(cls, value: str) -> str:
         find_solver(value)
+        return value
+
+    @field_validator("window")
+    @classmethod
+    def _ordered_window(cls, value: tuple[float, float]) -> tuple[float, float]:
+        check_window(value)
         return value
 
     @field_validator("grid")
@@ -153,7 +159,8 @@ class Model:
             steps: intervals of the grid; the model's own setting by default, like the next three.
             solver: a solver or its name.
             grid: a grid or its name.
-            condition: ``label`` as a class number or name, or one for each sample (-1 for none);
+            condition: ``label`` as a position in ``config.classes`` (an integer; -1 for none) or a class's
+                name (a string), or one for each sample;
                 ``vector`` as (length,) or (n, length). Nothing for the unconditional model.
             guidance: weight w of classifier-free guidance, at least 0; acts on a conditional run.
             window: share of the log-SNR range in which to guide.

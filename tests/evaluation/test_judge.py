@@ -116,7 +116,7 @@ def test_files_that_hold_no_judge_are_said_in_one_sentence(tmp_path):
     with pytest.raises(ValueError, match="does not hold a judge"):
         Judge.load(path)
     path.write_text("no tensors here")
-    with pytest.raises(ValueError, match="is not a safetensors file"):
+    with pytest.raises(ValueError, match="is not a readable safetensors file"):
         Judge.load(path)
 
 

@@ -147,3 +147,14 @@ def test_a_negative_weight_is_refused(weight):
 def test_a_window_that_is_none_is_refused(window):
     with pytest.raises(ValueError, match="a guidance window is"):
         ClassifierFree(mixture(VP()), 1.0, window)
+
+
+def test_a_guided_run_counts_both_network_evaluations_where_guidance_acts():
+    means = torch.tensor([[-1.0], [1.0]])
+    mixture = GaussianMixture(VP(), means, stds=torch.full((2,), 0.3), labels=torch.tensor([0, 1]))
+    condition = {"label": torch.zeros(4, dtype=torch.int64)}
+    counts = [
+        sample(ClassifierFree(mixture, weight, window), (4, 1), steps=10, condition=condition).nfe
+        for weight, window in ((0.0, (0.0, 1.0)), (1.0, (0.0, 1.0)), (1.0, (0.999, 1.0)))
+    ]
+    assert counts == [10, 20, 10]

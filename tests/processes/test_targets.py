@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.helpers import PURE_NOISE, SCHEDULES, close, derivative
-from unstir.processes import EPSILON, SCORE, TARGETS, V_PREDICTION, VELOCITY, VP, X0, Flow, convert
+from unstir.processes import EPSILON, SCORE, TARGETS, V_PREDICTION, VELOCITY, VP, X0, Cosine, Flow, convert
 
 names = st.sampled_from(sorted(SCHEDULES))
 targets = st.sampled_from(list(TARGETS.values()))
@@ -128,3 +128,16 @@ def test_times_may_differ_within_a_batch_and_states_keep_their_type():
 def test_targets_are_known_by_their_names():
     assert list(TARGETS) == ["epsilon", "x0", "v", "score", "velocity"]
     assert all(TARGETS[name].name == name for name in TARGETS)
+
+
+@pytest.mark.parametrize("schedule", [Flow(), Cosine()], ids=["flow", "cosine"])
+def test_epsilon_and_score_follow_from_data_in_pure_noise_too(schedule):
+    x_t = torch.randn(5, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    x_0 = torch.ones_like(x_t)
+    sigma = float(schedule.sigma(1.0))
+    epsilon = convert(x_0, X0, EPSILON, schedule, x_t, 1.0)
+    score = convert(x_0, X0, SCORE, schedule, x_t, 1.0)
+    torch.testing.assert_close(epsilon, x_t / sigma)
+    torch.testing.assert_close(score, -x_t / sigma**2)
+    torch.testing.assert_close(convert(epsilon, EPSILON, SCORE, schedule, x_t, 1.0), score)
+    torch.testing.assert_close(convert(score, SCORE, EPSILON, schedule, x_t, 1.0), epsilon)

@@ -132,7 +132,7 @@ def test_micro_batches_equal_one_batch(pieces):
         ({"micro_batches": 2, "clip": None, "weight_decay": 0.1, "decay": "cosine"}, {"dropout": 0.3}),
         (
             {
-                "noise_levels": {"loss_aware": True, "stratified": False},
+                "noise_levels": {"distribution": "uniform", "loss_aware": True, "stratified": False},
                 "objective": {"kind": "hybrid", "weighting": "uniform", "steps": 50},
                 "ema": (0.05, 0.1, 0.2),
                 "precision": "bf16",
@@ -218,7 +218,7 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_it_is_used(tmp_path):
     assert trainer.samples == 80
     earlier = tmp_path / "checkpoints" / f"{80:012d}" / "state.json"
     earlier.write_text(earlier.read_text()[:40])
-    with pytest.raises(ValueError, match=r"no checkpoint can be read.*optimizer.*state\.json"):
+    with pytest.raises(ValueError, match=r"no checkpoint can be read.*state\.json"):
         Trainer(network(2), points(), settings(), tmp_path).restore()
 
 

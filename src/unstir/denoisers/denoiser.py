@@ -41,6 +41,10 @@ class Denoiser(nn.Module, ABC):
             **condition: (batch, ...) tensors by name, such as ``label``.
         """
 
+    def cost(self, t: float) -> int:
+        """Network evaluations that one call at time ``t`` takes."""
+        return 1
+
     def predict(self, target: Target, x_t: Tensor, t: Tensor | float, **condition: Tensor) -> Tensor:
         """The posterior mean expressed as another target, (batch, *event)."""
         mean = self(x_t, t, **condition).mean
@@ -58,7 +62,7 @@ class Denoiser(nn.Module, ABC):
         return self.predict(SCORE, x_t, t, **condition)
 
     def velocity(self, x_t: Tensor, t: Tensor | float, **condition: Tensor) -> Tensor:
-        """dx/dt of the probability flow (Song et al. 2021, eq. 7), (batch, *event)."""
+        """dx/dt of the probability flow (Song et al. 2021, eq. 13), (batch, *event)."""
         return self.predict(VELOCITY, x_t, t, **condition)
 
 
@@ -80,6 +84,9 @@ class Rescheduled(Denoiser):
         super().__init__()
         self.denoiser = denoiser
         self.schedule = schedule
+
+    def cost(self, t: float) -> int:
+        return self.denoiser.cost(float(self.denoiser.schedule.time(self.schedule.log_snr(t))))
 
     def forward(self, x_t: Tensor, t: Tensor | float, **condition: Tensor) -> Posterior:
         old, new = self.denoiser.schedule, self.schedule

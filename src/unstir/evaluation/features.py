@@ -22,6 +22,7 @@ class RawFeatures:
     """The events themselves, flattened: for data of few dimensions."""
 
     def features(self, x: Tensor) -> Tensor:
+        """Rows (n, D) float64 of events (n, *event)."""
         return flat(x, "x", least=1)
 
 
@@ -71,6 +72,7 @@ class PCAFeatures:
         return cls(mean.to(train.device), components.to(train.device), tuple(train.shape[1:]))
 
     def features(self, x: Tensor) -> Tensor:
+        """Standardised components (n, d) float64; ValueError for events of another shape."""
         if tuple(x.shape[1:]) != self.event:
             raise ValueError(f"expected events of shape {self.event}, got {tuple(x.shape[1:])}")
         return (flat(x, "x", least=1) - self.mean.to(x.device)) @ self.components.to(x.device)

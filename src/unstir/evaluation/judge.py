@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +15,7 @@ from torch.nn import functional as F
 from unstir import noise
 from unstir.evaluation.classifier import Classifier
 from unstir.evaluation.inputs import class_labels, flat
+from unstir.files import read_tensors, write_tensors
 
 _FORMAT = "unstir judge 1"
 _CHUNK = 1024
@@ -50,17 +50,9 @@ class Judge:
 
     def save(self, path: str | Path) -> None:
         """Write one safetensors file with its settings as JSON in the header; aside first, then renamed."""
-        from safetensors.torch import save_file
-
-        path = Path(path)
         settings = {"event": self.event, "classes": self.classes, "accuracy": self.accuracy}
-        aside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-        tensors = {name: tensor.contiguous() for name, tensor in self.network.state_dict().items()}
-        try:
-            save_file(tensors, aside, metadata={"format": _FORMAT, "judge": json.dumps(settings)})
-            os.replace(aside, path)
-        finally:
-            aside.unlink(missing_ok=True)
+        metadata = {"format": _FORMAT, "judge": json.dumps(settings)}
+        write_tensors(Path(path), self.network.state_dict(), metadata)
 
     @classmethod
     def load(cls, path: str | Path) -> Judge:
@@ -70,24 +62,20 @@ class Judge:
             FileNotFoundError: where there is no file.
             ValueError: for a file that is not a judge's, or not of this version.
         """
-        from safetensors import SafetensorError, safe_open
-
         if not Path(path).is_file():
             raise FileNotFoundError(f"there is no judge at {path}")
-        try:
-            with safe_open(path, framework="pt") as file:
-                metadata = file.metadata() or {}
-                state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        except SafetensorError:
-            raise ValueError(f"{path} is not a safetensors file") from None
+        state, metadata = read_tensors(Path(path))
         if metadata.get("format") != _FORMAT:
             raise ValueError(f"{path} does not hold a judge that this version of unstir can read")
-        settings = json.loads(metadata["judge"])
-        event = tuple(settings["event"])
-        with _fixed_initialisation(0):
-            network = Classifier(event, settings["classes"])
-        network.load_state_dict(state)
-        return cls(network, event, settings["classes"], settings["accuracy"])
+        try:
+            settings = json.loads(metadata["judge"])
+            event = tuple(settings["event"])
+            with _fixed_initialisation(0):
+                network = Classifier(event, settings["classes"])
+            network.load_state_dict(state)
+            return cls(network, event, settings["classes"], settings["accuracy"])
+        except (KeyError, TypeError, RuntimeError) as error:
+            raise ValueError(f"{path} is damaged: it does not hold a whole judge") from error
 
     def _apply(self, function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
         flat(x, "x", least=1)

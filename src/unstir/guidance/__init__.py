@@ -1,5 +1,5 @@
 """Steering: each method is a denoiser round a denoiser."""
 
-from unstir.guidance.classifier_free import ClassifierFree
+from unstir.guidance.classifier_free import ClassifierFree, check_window
 
-__all__ = ["ClassifierFree"]
+__all__ = ["ClassifierFree", "check_window"]

@@ -12,6 +12,17 @@ NOISE_RANGE = (-12.0, 12.0)
 """The log-SNR range that a guidance window is a share of."""
 
 
+def check_window(window: tuple[float, float]) -> None:
+    """Check a guidance window.
+
+    Raises:
+        ValueError: unless it is (low, high) with 0 <= low < high <= 1.
+    """
+    low, high = window
+    if not 0.0 <= low < high <= 1.0:
+        raise ValueError(f"a guidance window is (low, high) with 0 <= low < high <= 1, got {window}")
+
+
 class ClassifierFree(Denoiser):
     r"""Classifier-free guidance: push the conditional prediction away from the unconditional one.
 
@@ -34,19 +45,21 @@ class ClassifierFree(Denoiser):
         super().__init__()
         if not weight >= 0:
             raise ValueError(f"guidance weight must be at least 0 (0 means conditional only), got {weight}")
-        low, high = window
-        if not 0.0 <= low < high <= 1.0:
-            raise ValueError(f"a guidance window is (low, high) with 0 <= low < high <= 1, got {window}")
+        check_window(window)
         self.denoiser = denoiser
         self.schedule: Schedule = denoiser.schedule
         self.weight = weight
-        self.window = (low, high)
+        self.window = window
 
     def active(self, t: Tensor | float) -> Tensor:
         """Where guidance acts: booleans of the shape of ``t``."""
         first, last = NOISE_RANGE
         share = ((self.schedule.log_snr(t) - first) / (last - first)).clamp(0.0, 1.0)
         return (share >= self.window[0]) & (share <= self.window[1])
+
+    def cost(self, t: float) -> int:
+        both = self.weight > 0 and bool(self.active(t))
+        return self.denoiser.cost(t) * (2 if both else 1)
 
     def forward(self, x_t: Tensor, t: Tensor | float, **condition: Tensor) -> Posterior:
         conditional: Posterior = self.denoiser(x_t, t, **condition)

@@ -49,7 +49,7 @@ class Schedule(ABC):
 
     @abstractmethod
     def diffusion_squared(self, t: Tensor | float) -> Tensor:
-        r"""g(t)^2 = d sigma^2/dt - 2 f sigma^2 of the SDE (Kingma et al. 2021, eq. 3)."""
+        r"""g(t)^2 = d sigma^2/dt - 2 f sigma^2 of the SDE (Lu et al. 2022, DPM-Solver, eq. 2.3)."""
 
     def alpha_derivative(self, t: Tensor | float) -> Tensor:
         """d alpha / dt."""

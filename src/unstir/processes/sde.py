@@ -45,7 +45,7 @@ class SDE:
 
         .. math:: dx = (f - \tfrac12 g^2 \nabla \log p_t(x))\,dt
 
-        Source: Song et al. 2021, eq. 7.
+        Source: Song et al. 2021, eq. 13.
         """
 
         def drift(x: Tensor, t: Tensor) -> Tensor:

@@ -8,6 +8,7 @@ from typing import Any
 
 from unstir.processes.schedule import VE, VP, Cosine, Flow, Schedule, SubVP, ZeroTerminal
 from unstir.processes.table import Table
+from unstir.settings import nearest
 
 SCHEDULES: dict[str, type[Schedule]] = {
     "vp": VP,
@@ -47,7 +48,7 @@ def schedule_from_dict(description: Mapping[str, Any]) -> Schedule:
     parameters = dict(description)
     name = parameters.pop("name", None)
     if name not in SCHEDULES:
-        raise ValueError(f"unknown schedule {name!r}; there are {', '.join(SCHEDULES)}")
+        raise ValueError(f"unknown schedule {name!r}; {nearest(str(name), list(SCHEDULES))}")
     kind = SCHEDULES[name]
     known = [field.name for field in fields(kind)]  # type: ignore[arg-type]
     for key in parameters:

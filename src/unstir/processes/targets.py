@@ -55,7 +55,7 @@ class Target(ABC):
 
 @dataclass(frozen=True)
 class Epsilon(Target):
-    """The noise (Ho et al. 2020, eq. 12): x_0 = (x_t - sigma y) / alpha."""
+    """The noise (Ho et al. 2020, eq. 15): x_0 = (x_t - sigma y) / alpha."""
 
     name: str = "epsilon"
 
@@ -66,6 +66,10 @@ class Epsilon(Target):
     def inverse(self, schedule: Schedule, t: Tensor | float) -> tuple[Tensor, Tensor]:
         alpha = schedule.alpha(t)
         return 1.0 / alpha, -schedule.sigma(t) / alpha
+
+    def from_x_0(self, schedule: Schedule, x_t: Tensor, x_0: Tensor, t: Tensor | float) -> Tensor:
+        # Also where alpha is 0 and the inverse does not exist.
+        return (x_t - expand(schedule.alpha(t), x_0) * x_0) / expand(schedule.sigma(t), x_t)
 
 
 @dataclass(frozen=True)
@@ -117,6 +121,9 @@ class ScoreTarget(Target):
         alpha = schedule.alpha(t)
         return 1.0 / alpha, schedule.sigma(t) ** 2 / alpha
 
+    def from_x_0(self, schedule: Schedule, x_t: Tensor, x_0: Tensor, t: Tensor | float) -> Tensor:
+        return (expand(schedule.alpha(t), x_0) * x_0 - x_t) / expand(schedule.sigma(t) ** 2, x_t)
+
 
 @dataclass(frozen=True)
 class Velocity(Target):
@@ -159,4 +166,8 @@ def convert(
     """
     if source == target:
         return y
+    if (source, target) == (EPSILON, SCORE):  # without the detour through x_0, which has no way at alpha = 0
+        return -y / expand(schedule.sigma(t), y)
+    if (source, target) == (SCORE, EPSILON):
+        return -y * expand(schedule.sigma(t), y)
     return target.from_x_0(schedule, x_t, source.to_x_0(schedule, x_t, y, t), t)

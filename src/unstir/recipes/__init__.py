@@ -47,6 +47,11 @@ def load_data(settings: DataSettings) -> Splits:
         FileNotFoundError: if it is not there.
         ValueError: if it cannot be used.
     """
+    plain = settings.source in ("digits", "mnist", "cifar10", "images")
+    if plain and settings.scaling != "range":
+        raise ValueError(f"the pixels of {settings.source} are scaled by their range; leave data.scaling out")
+    if settings.flip and not plain and settings.source != "array":
+        raise ValueError("points cannot be mirrored; leave data.flip out")
     return LOADERS[settings.source](settings)
 
 

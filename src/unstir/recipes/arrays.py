@@ -89,6 +89,8 @@ def settings(path: str, source: str = "array") -> tuple[RunSettings, list[str]]:
         f"network: {kind}, width {network['width']}",
         f"budget: {seconds} seconds of training",
     ]
+    if len(event) >= 3 and event[-1] in (1, 3, 4) and event[0] not in (1, 3, 4):
+        notes.append(f"note: {shape} is read as (channels, ...); if the channels come last, move them first")
     return RunSettings.model_validate(values), notes
 
 

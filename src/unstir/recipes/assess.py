@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
+import json
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,7 +22,7 @@ from unstir.recipes import RunSettings, Splits, load_data
 from unstir.recipes.run import stored_settings
 from unstir.training import ArrayData, Scaling
 
-MOST_ROWS = 50_000
+MOST_ROWS = 100_000
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,6 +92,7 @@ def assess_run(
     guidance: float | None = None,
     seed: int | None = None,
     inception: bool = False,
+    device: str = "cpu",
 ) -> Assessment:
     """Sample from a run and measure the samples; writes ``evaluation.json`` into its folder.
 
@@ -100,6 +104,7 @@ def assess_run(
         guidance: weight of classifier-free guidance.
         seed: of the samples.
         inception: also the Inception FID of images.
+        device: where the networks run.
 
     Raises:
         FileNotFoundError: if there is no such folder, or its data are gone.
@@ -107,7 +112,7 @@ def assess_run(
     """
     if not folder.is_dir():
         raise FileNotFoundError(f"there is no folder {folder}; evaluation needs a run's folder")
-    model = load(folder)
+    model = load(folder, device=device)
     settings = stored_settings(folder)
     splits = load_data(settings.data)
     defaults = model.config.sampling
@@ -123,23 +128,24 @@ def assess_run(
     solution = model.solve(count, condition=_condition(labels), **options)
     seconds = time.monotonic() - started
     train, heldout = data_units(splits.train), data_units(splits.heldout)
-    judge = _judge(folder, splits, train, heldout) if splits.classes else None
+    about_data = settings.data.model_dump(mode="json")
+    judge = _judge(folder, about_data, splits, train, heldout) if splits.classes else None
     evaluation = ev.evaluate(
         solution.x, train, heldout, features=_features(judge, train), labels=labels, judge=judge
     )
-    fid = _inception(solution.x, train, heldout, splits) if inception else None
+    fid = _inception(solution.x, train, heldout, splits, device) if inception else None
     about = {"samples": count, **options, "nfe": solution.nfe}
     result = Assessment(model, settings, splits, solution.x, labels, evaluation, judge, about, seconds, fid)
     write_json(folder / "evaluation.json", result.to_dict())
     return result
 
 
-def _inception(x: Tensor, train: Tensor, heldout: Tensor, splits: Splits) -> tuple[float, float]:
+def _inception(x: Tensor, train: Tensor, heldout: Tensor, splits: Splits, device: str) -> tuple[float, float]:
     """The Inception FID of samples and of held-out data; images only."""
     if splits.bounds is None or len(splits.train.event) != 3:
         raise ValueError("the Inception FID is for images; leave --inception out for other data")
     low, high = splits.bounds
-    network = ev.InceptionFeatures()
+    network = ev.InceptionFeatures(device=device)
     first, second, reference = (
         network.features((part - low) / (high - low) * 2.0 - 1.0) for part in (x, heldout, train)
     )
@@ -147,7 +153,7 @@ def _inception(x: Tensor, train: Tensor, heldout: Tensor, splits: Splits) -> tup
 
 
 def data_units(data: ArrayData) -> Tensor:
-    """A split's samples in data units, (n, *event) float32; a random 50,000 of more."""
+    """A split's samples in data units, (n, *event) float32; a random 100,000 of more."""
     rows = torch.arange(len(data))
     if len(data) > MOST_ROWS:
         chosen = np.random.default_rng(0).permutation(len(data))[:MOST_ROWS]
@@ -175,13 +181,16 @@ def _features(judge: ev.Judge | None, train: Tensor) -> ev.Features:
     return ev.PCAFeatures.fit(train)
 
 
-def _judge(folder: Path, splits: Splits, train: Tensor, heldout: Tensor) -> ev.Judge | None:
+def _judge(
+    folder: Path, data: dict[str, Any], splits: Splits, train: Tensor, heldout: Tensor
+) -> ev.Judge | None:
     """The run's judge, trained once and kept; None if the labels cannot be judged."""
-    file = folder / "judge.safetensors"
+    # The name says which data it was trained on: another split would hold out what it has seen.
+    digest = hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()[:12]
+    file = folder / f"judge-{digest}.safetensors"
     if file.is_file():
-        judge = ev.Judge.load(file)
-        if judge.event == splits.train.event and judge.classes == len(splits.classes):
-            return judge
+        with contextlib.suppress(ValueError):
+            return ev.Judge.load(file)
     y_train, y_heldout = labels_of(splits.train), labels_of(splits.heldout)
     if len(splits.classes) < 2 or int((y_train.bincount(minlength=len(splits.classes)) == 0).sum()):
         return None

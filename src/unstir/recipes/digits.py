@@ -16,9 +16,19 @@ def settings() -> RunSettings:
             "recipe": "digits",
             "data": {"source": "digits", "heldout": 0.2},
             "schedule": {"name": "vp"},
-            "network": {"kind": "unet", "width": 32, "multipliers": (1, 2, 2)},
-            "training": {"seconds": 90, "batch": 128, "learning_rate": 2e-3},
-            "sampling": {"steps": 12},
+            "network": {"kind": "unet", "width": 16, "multipliers": (1, 4)},
+            "training": {
+                "seconds": 90,
+                "batch": 128,
+                "learning_rate": 9e-3,
+                "warm_up": 0.05,
+                "decay": "cosine",
+                "clip": None,
+                "noise_levels": {"mean": -0.5},
+                "ema": (0.1,),
+                "ema_width": 0.1,
+            },
+            "sampling": {"steps": 20},
         }
     )
 

@@ -50,12 +50,19 @@ def save_samples(path: Path, solution: Solution, model: Model, condition: Mappin
         arrays = {"x": as_array(solution.x, model)}
         tensors = model.condition(len(solution.x), condition)
         if "label" in tensors:
-            arrays["labels"] = tensors["label"].cpu().numpy()
+            arrays["labels"] = _original_labels(tensors["label"].tolist(), model.config.classes)
         write_aside(path, lambda aside: np.savez_compressed(aside, allow_pickle=False, **arrays))
 
 
 def _write_bytes(path: Path, content: bytes) -> None:
     path.write_bytes(content)
+
+
+def _original_labels(numbers: list[int], names: tuple[str, ...]) -> np.ndarray[Any, Any]:
+    """Labels as the data had them: integers if all were, names otherwise; no class is -1 or ""."""
+    if all(name.lstrip("-").isdigit() for name in names):
+        return np.array([int(names[k]) if k >= 0 else -1 for k in numbers])
+    return np.array([names[k] if k >= 0 else "" for k in numbers])
 
 
 def as_array(x: Tensor, model: Model) -> np.ndarray[Any, Any]:

@@ -146,7 +146,7 @@ def load_folder(data: DataSettings) -> Splits:
     for name, content in _image_files(path):
         names.append(Path(name).parent.name)
         images.append(_decode(f"{path}/{name}", content))
-        if images[-1].shape != images[0].shape:
+        if images[-1].shape[1:] != images[0].shape[1:]:
             raise ValueError(
                 f"the images in {path} differ in size: {images[0].shape[1:]} and {images[-1].shape[1:]} "
                 f"({name}); resize them to one size first"
@@ -155,6 +155,8 @@ def load_folder(data: DataSettings) -> Splits:
         raise FileNotFoundError(f"{path} holds no images ({', '.join(sorted(_SUFFIXES))})")
     classes = tuple(sorted(set(names)))
     labels = np.array([classes.index(name) for name in names]) if len(classes) > 1 else None
+    if len({len(image) for image in images}) > 1:  # grey ones among coloured ones
+        images = [np.broadcast_to(image, (3, *image.shape[1:])) for image in images]
     x = np.stack(images)
     if len(x) > 1 and x.shape[1] == 3 and (x[:, :1] == x).all():
         x = x[:, :1]

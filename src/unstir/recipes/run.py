@@ -8,7 +8,7 @@ import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -18,6 +18,7 @@ import torch
 from unstir import __version__
 from unstir.evaluation.pictures import picture_of, save_image
 from unstir.files import read_json, write_json, write_text
+from unstir.memory import keep_freed_memory
 from unstir.model import SCHEMA, Model, ModelConfig
 from unstir.recipes import RunSettings, Splits, load_data
 from unstir.settings import parse_settings
@@ -52,7 +53,6 @@ class Outcome:
     finished: bool
     samples: int
     seconds: float
-    about: dict[str, Any] = field(default_factory=dict)
 
 
 def check_folder(out: Path, *, resume: bool, overwrite: bool) -> None:
@@ -90,10 +90,12 @@ def _clear(out: Path) -> None:
     """Remove what a run writes, and nothing else."""
     import shutil
 
-    for name in ("checkpoints", "ema", "samples"):
+    for name in ("checkpoints", "ema", "samples", "tensorboard"):
         shutil.rmtree(out / name, ignore_errors=True)
     for name in ("config.json", "model.safetensors", "metrics.jsonl", "report.html", "evaluation.json"):
         (out / name).unlink(missing_ok=True)
+    for judge in out.glob("judge-*.safetensors"):
+        judge.unlink()
 
 
 def stored_settings(out: Path) -> RunSettings:
@@ -156,6 +158,7 @@ def train_run(
         OSError: if the folder cannot be written.
     """
     report = report or Report()
+    keep_freed_memory()
     splits = splits or load_data(settings.data)
     model = build_model(settings, splits)
     trainer = Trainer(model.denoiser, splits.train, settings.training, out)
@@ -195,21 +198,23 @@ def _loop(
 ) -> bool:
     """Run the trainer to its end or to an interruption; whether it came to its end."""
     shown = int(trainer.fraction() * previews)
-    total, steps, since, last_samples = 0.0, 0, time.monotonic(), trainer.samples
+    total, steps, since, last_samples = torch.zeros(()), 0, time.monotonic(), trainer.samples
     with interruptible() as interrupted:
         for progress in trainer.run():
-            total, steps = total + float(progress.loss), steps + 1
-            now = time.monotonic()
-            if now - since >= 0.5 or progress.fraction >= 1.0 or interrupted():
+            # Added up on the device: a number asked for at every step would stall a GPU.
+            total, steps = total.to(progress.loss.device) + progress.loss, steps + 1
+            now, stop = time.monotonic(), trainer.agree(interrupted())
+            if now - since >= 0.5 or progress.fraction >= 1.0 or stop:
                 rate = (progress.samples - last_samples) / max(now - since, 1e-9)
-                report.step(progress, total / steps, rate)
+                loss = float(total) / steps
+                report.step(progress, loss, rate)
                 if log is not None:
-                    log.write(progress, total / steps, rate)
-                total, steps, since, last_samples = 0.0, 0, now, progress.samples
+                    log.write(progress, loss, rate)
+                total, steps, since, last_samples = torch.zeros(()), 0, now, progress.samples
             if previews and int(progress.fraction * previews) > shown and progress.fraction < 1.0:
                 shown = int(progress.fraction * previews)
                 _preview(trainer, model, out)
-            if interrupted():
+            if stop:
                 return False
     return True
 
@@ -221,7 +226,7 @@ def _preview(trainer: Trainer, model: Model, out: Path) -> None:
     try:
         with trainer.averaged():
             x = model.sample(20, steps=10, condition=condition)
-    except FloatingPointError:
+    except (FloatingPointError, ValueError):
         return  # a young network may have no picture yet; the loss is checked at every step
     image = picture_of(x, model.config.bounds, columns=10)
     save_image(image, out / "samples" / f"{trainer.samples:012d}.png")

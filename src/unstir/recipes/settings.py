@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
@@ -63,6 +64,20 @@ class RunSettings(Settings):
             raise ValueError(
                 f"a network that predicts {self.target} cannot start from the pure noise of the schedule "
                 f"{self.schedule['name']!r}; set target=v"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> RunSettings:
+        if self.training.objective.kind == "hybrid" and not self.network.variance:
+            raise ValueError("the hybrid objective teaches a variance: set network.variance=true")
+        if self.sampling.solver == "ddpm-learned" and not self.network.variance:
+            raise ValueError("the solver ddpm-learned needs a learned variance: set network.variance=true")
+        steep = not math.isfinite(float(schedule_from_dict(self.schedule).drift(1.0)))
+        if self.sampling.solver == "euler-maruyama" and self.sampling.grid is None and steep:
+            raise ValueError(
+                f"the SDE of the schedule {self.schedule['name']!r} is infinite at t = 1: set "
+                "sampling.grid=karras, which starts later, or another solver"
             )
         return self
 

@@ -26,13 +26,16 @@ SWEEP = (0.0, 0.25, 0.5, 1.0, 2.0, 4.0)
 SWEEP_SAMPLES = 400
 
 
-def report_run(folder: Path, out: Path | None = None, *, result: Assessment | None = None) -> Path:
+def report_run(
+    folder: Path, out: Path | None = None, *, result: Assessment | None = None, device: str = "cpu"
+) -> Path:
     """Write the report of a run.
 
     Args:
         folder: the run.
         out: the page; ``folder / "report.html"`` by default.
         result: its assessment, if it has been made already.
+        device: where the networks run.
 
     Returns:
         The page's path.
@@ -42,7 +45,7 @@ def report_run(folder: Path, out: Path | None = None, *, result: Assessment | No
         ValueError: as in `assess_run`.
         OSError: if the page cannot be written.
     """
-    result = result or assess_run(folder)
+    result = result or assess_run(folder, device=device)
     started = time.monotonic()
     panels = _panels(result, folder)
     content = Content(
@@ -103,15 +106,13 @@ def _film(result: Assessment) -> list[tuple[str, Image.Image]]:
             continue
         ratio = float(schedule.sigma(t) / schedule.alpha(t)) if float(schedule.alpha(t)) > 0 else math.inf
         caption = "data" if t == 0 else f"σ/α {ratio:.3g}" if math.isfinite(ratio) else "noise"
-        x = solution.x if t == 0 else state / max(float(schedule.alpha(t)), 1e-3)
-        if len(event) == 3 and t > 0:
-            x = _visible(state, model, t)
+        x = solution.x if t == 0 else _visible(state, model, t)
         frames.append((caption, _still(x, model, columns)))
     return frames
 
 
 def _visible(state: Tensor, model: Any, t: float) -> Tensor:
-    """A noisy state on the scale of the data, so that it can be shown: x_t / sqrt(alpha^2 + sigma^2)."""
+    """A noisy state in the range of the data, so that it can be shown: divided by about its deviation."""
     internal = model.scaling.to_internal(state)
     schedule = model.schedule
     norm = math.hypot(float(schedule.alpha(t)), float(schedule.sigma(t)) / 1.5)
@@ -157,7 +158,7 @@ def _panels(result: Assessment, folder: Path) -> list[Panel]:
         )
     if is_image(event) and 2 <= len(splits.classes) <= 20 and result.labels is not None:
         classes = len(splits.classes)
-        rows = min(8, len(x) // classes)
+        rows = max(1, min(8, len(x) // classes))
         panels.append(
             Panel(
                 "By class",

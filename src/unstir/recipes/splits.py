@@ -21,7 +21,6 @@ class Splits:
         classes: names of the classes; empty without labels.
         bounds: range of valid values in data units, or None.
         integer: whether the data are integers.
-        notes: what was chosen from the data, a sentence each.
     """
 
     train: ArrayData
@@ -29,7 +28,6 @@ class Splits:
     classes: tuple[str, ...] = ()
     bounds: tuple[float, float] | None = None
     integer: bool = False
-    notes: tuple[str, ...] = ()
 
 
 def split(data: ArrayData, share: float, *, seed: int = 0) -> tuple[ArrayData, ArrayData]:

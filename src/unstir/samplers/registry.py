@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from difflib import get_close_matches
 from typing import TypeVar
 
 from unstir.samplers.ancestral import DDIM, Ancestral
@@ -12,6 +11,7 @@ from unstir.samplers.multistep import Multistep
 from unstir.samplers.singlestep import Heun
 from unstir.samplers.solve import Solver
 from unstir.samplers.stochastic import EulerMaruyama
+from unstir.settings import nearest
 
 T = TypeVar("T")
 
@@ -24,6 +24,7 @@ SOLVERS: dict[str, Callable[[], Solver]] = {
     "ddpm-beta": lambda: Ancestral("beta"),
     "ddpm-learned": lambda: Ancestral("learned"),
     "heun": Heun,
+    # Karras et al. 2022, table 5, for ImageNet-64: S_churn, S_tmin, S_tmax, S_noise.
     "edm": lambda: Heun(churn=40.0, window=(0.05, 50.0), inflation=1.003),
     "euler-maruyama": EulerMaruyama,
 }
@@ -51,6 +52,4 @@ def find_grid(name: str) -> GridFunction:
 def _find(kind: str, name: str, table: Mapping[str, T]) -> T:
     if name in table:
         return table[name]
-    near = get_close_matches(name, table, n=1)
-    hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(table)}"
-    raise ValueError(f"unknown {kind} {name!r}; {hint}")
+    raise ValueError(f"unknown {kind} {name!r}; {nearest(name, list(table))}")

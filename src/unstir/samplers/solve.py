@@ -23,7 +23,7 @@ class Solution:
 
     Attributes:
         x: the samples, (batch, *event).
-        nfe: number of function evaluations (denoiser calls) that every sample took.
+        nfe: number of network evaluations that every sample took; guidance takes two a call.
         grid: the times, (steps + 1,).
         path: the states at those times, (steps + 1, batch, *event), if they were asked for.
     """
@@ -81,8 +81,8 @@ class Problem:
         return self._levels[t]
 
     def evaluate(self, x: Tensor, t: float) -> Posterior:
-        """The denoiser's posterior, counted."""
-        self.nfe += 1
+        """The denoiser's posterior, its network evaluations counted."""
+        self.nfe += self.denoiser.cost(t)
         posterior: Posterior = self.denoiser(x, t, **self.condition)
         return posterior
 

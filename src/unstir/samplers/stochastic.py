@@ -17,7 +17,7 @@ class EulerMaruyama(Solver):
 
     .. math:: x_s = x_t - (f x_t - g^2 \nabla \log p_t(x_t)) (t - s) + g \sqrt{t - s}\, z
 
-    Source: Song et al. 2021, eq. 6 and appendix D.1. Weak order 1. The step to data returns the posterior
+    Source: Song et al. 2021, eq. 6 and section 4.1. Weak order 1. The step to data returns the posterior
     mean. The SDE of `Flow`, `Cosine` and other schedules with alpha(1) = 0 is infinite at t = 1: start
     their grids later.
     """
@@ -32,8 +32,8 @@ class EulerMaruyama(Solver):
         squared = float(problem.schedule.diffusion_squared(state.t))
         if not (math.isfinite(drift) and math.isfinite(squared)):
             raise ValueError(
-                f"the SDE of {type(problem.schedule).__name__} is infinite at t = {state.t:g}; give a grid "
-                "that starts later, such as torch.linspace(0.999, 0, 101), or use another solver"
+                f"the SDE of {type(problem.schedule).__name__} is infinite at t = {state.t:g}; take a grid "
+                "that starts later, such as 'karras', or another solver"
             )
         mean = problem.evaluate(state.x, state.t).mean
         if there.sigma == 0:

@@ -16,9 +16,9 @@ from unstir.training.weighting import (
 )
 
 
-def build_noise_levels(settings: NoiseLevelSettings) -> NoiseLevels:
-    """The sampler of training times that the settings describe."""
-    distribution: Distribution = Uniform()
+def build_noise_levels(settings: NoiseLevelSettings, *, whole: bool = False) -> NoiseLevels:
+    """The sampler of training times that the settings describe; ``whole`` as in `Uniform`."""
+    distribution: Distribution = Uniform(whole)
     if settings.distribution == "log-normal":
         distribution = LogNormal(settings.mean, settings.std)
     return NoiseLevels(distribution, stratified=settings.stratified, loss_aware=settings.loss_aware)

@@ -16,6 +16,7 @@ from unstir.files import read_json, read_tensors, write_json, write_tensors
 
 SCHEMA = 1
 KEPT = 2
+_REPLACED = ".replaced-"
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,7 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> Path:
         OSError: if it cannot be written; earlier checkpoints are untouched.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    _settle(folder)
     for abandoned in folder.glob(".writing-*"):
         shutil.rmtree(abandoned, ignore_errors=True)
     final = folder / f"{checkpoint.samples:012d}"
@@ -60,13 +62,24 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> Path:
         write_json(aside / "state.json", {**content, "own_sha256": _own_digest(content)})
         aside.chmod(0o755)
         if final.exists():
-            shutil.rmtree(final)
+            final.rename(folder / f"{_REPLACED}{final.name}")
         aside.rename(final)
+        _settle(folder)
     finally:
         shutil.rmtree(aside, ignore_errors=True)
     for old in list_checkpoints(folder)[KEPT:]:
         shutil.rmtree(old, ignore_errors=True)
     return final
+
+
+def _settle(folder: Path) -> None:
+    """End a replacement: the new checkpoint if it has its place, else the old one goes back."""
+    for old in folder.glob(f"{_REPLACED}*"):
+        place = folder / old.name.removeprefix(_REPLACED)
+        if place.exists():
+            shutil.rmtree(old, ignore_errors=True)
+        else:
+            old.rename(place)
 
 
 def list_checkpoints(folder: Path) -> list[Path]:
@@ -113,12 +126,20 @@ def load_newest(folder: Path) -> tuple[Checkpoint | None, list[str]]:
         that was passed over.
     """
     problems: list[str] = []
+    _settle(folder)
     for path in list_checkpoints(folder):
         try:
             return load_checkpoint(path), problems
         except ValueError as error:
             problems.append(str(error))
     return None, problems
+
+
+def drop_damaged(folder: Path, *, newer_than: int) -> None:
+    """Remove checkpoints that were passed over, so that they do not take the places of whole ones."""
+    for path in list_checkpoints(folder):
+        if int(path.name) > newer_than:
+            shutil.rmtree(path, ignore_errors=True)
 
 
 def _own_digest(content: dict[str, Any]) -> str:

@@ -67,7 +67,7 @@ class PowerEMA:
     def snapshot(self, folder: Path, samples: int) -> None:
         """Store all averages in ``folder`` for `reconstruct`."""
         for index, width in enumerate(self.widths):
-            path = folder / f"{samples:012d}-{width:.4f}.safetensors"
+            path = folder / f"{samples:012d}-{index}.safetensors"
             metadata = {"samples": str(samples), "width": repr(width)}
             write_tensors(path, self.state(index), metadata)
 
@@ -119,9 +119,10 @@ def reconstruct(folder: Path, width: float, samples: int | None = None) -> dict[
     """
     found = []
     for path in sorted(folder.glob("*.safetensors")):
-        count, stored_width = path.stem.split("-")
-        if samples is None or int(count) <= samples:
-            found.append((path, int(count), float(stored_width)))
+        tensors, about = read_tensors(path)
+        count, stored_width = int(about["samples"]), float(about["width"])
+        if samples is None or count <= samples:
+            found.append((path, count, stored_width))
     if not found:
         raise ValueError(
             f"{folder} holds no snapshots to reconstruct an average from; train with training.snapshots=16"

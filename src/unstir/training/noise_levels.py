@@ -25,10 +25,17 @@ class Distribution(Protocol):
 
 @dataclass(frozen=True)
 class Uniform:
-    """Uniform in t, as in Ho et al. 2020 and Song et al. 2021; cut where log-SNR exceeds 20."""
+    """Uniform in t, as in Ho et al. 2020 and Song et al. 2021.
+
+    Attributes:
+        whole: from t = 0 on, as the steps of the variational bound want it; else cut where log-SNR exceeds
+            20, beyond which no network can tell levels apart.
+    """
+
+    whole: bool = False
 
     def times(self, schedule: Schedule, u: Tensor) -> Tensor:
-        first = schedule.time(LOG_SNR_LIMIT)
+        first = 0.0 if self.whole else float(schedule.time(LOG_SNR_LIMIT))
         return first + (1.0 - first) * u
 
 

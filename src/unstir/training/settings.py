@@ -81,6 +81,13 @@ class TrainingSettings(Settings):
             raise ValueError(
                 f"a batch of {self.batch} cannot be split into {self.micro_batches} equal micro-batches"
             )
+        if self.objective.kind != "simple" and self.noise_levels.distribution != "uniform":
+            raise ValueError(
+                f"the objective {self.objective.kind!r} is the bound for equally likely steps only: set "
+                "noise_levels.distribution=uniform"
+            )
+        if self.ema_width is not None and not self.ema:
+            raise ValueError("ema_width asks for an average, but none is tracked: list widths in ema")
         tracked = self.ema_width is None or self.ema_width in self.ema
         if not tracked and not self.snapshots:
             raise ValueError(

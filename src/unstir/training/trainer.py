@@ -1,8 +1,9 @@
 """The training loop: a generator that yields after every step.
 
 Progress is counted in samples seen. Sample n of a run has its own row of the data, noise, time and
-condition dropout, computed from (seed, n) alone; so batches may be cut and spread over devices in any way,
-and a run that was killed and resumed goes on as if nothing had happened.
+condition dropout, computed from (seed, n) alone; so batches may be cut and spread over devices in any way
+(masks of dropout layers are drawn a piece at a time, and do depend on the cut), and a run that was killed and
+resumed goes on as if nothing had happened.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from unstir import noise
 from unstir.denoisers import Network
 from unstir.networks.embeddings import NO_LABEL
 from unstir.training.build import build_noise_levels, build_objective
-from unstir.training.checkpoint import Checkpoint, load_newest, save_checkpoint
+from unstir.training.checkpoint import Checkpoint, drop_damaged, load_newest, save_checkpoint
 from unstir.training.data import ArrayData
 from unstir.training.ema import PowerEMA, reconstruct
 from unstir.training.objective import mean_loss
@@ -95,6 +96,14 @@ class Trainer:
     ) -> None:
         self.denoiser, self.data, self.settings, self.folder = denoiser, data, settings, folder
         self.accelerator = _accelerator(settings.precision)
+        if str(self.accelerator.distributed_type).endswith("FSDP"):
+            raise ValueError(
+                "training is distributed by DDP; FSDP would need sharded averages and checkpoints"
+            )
+        if settings.ema_width is not None and settings.ema_width not in settings.ema and folder is None:
+            raise ValueError(
+                "an average that is not tracked is reconstructed from a folder's snapshots; give one"
+            )
         self.pieces = settings.micro_batches * self.accelerator.num_processes
         if settings.batch % self.pieces:
             raise ValueError(
@@ -102,7 +111,7 @@ class Trainer:
                 f"processes of {settings.micro_batches} micro-batches each; choose a multiple"
             )
         self.objective = build_objective(settings.objective, denoiser)
-        self.levels = build_noise_levels(settings.noise_levels)
+        self.levels = build_noise_levels(settings.noise_levels, whole=settings.objective.kind != "simple")
         denoiser.to(self.accelerator.device)
         self.ema = PowerEMA(denoiser.module, settings.ema)
         optimizer = torch.optim.AdamW(
@@ -116,6 +125,7 @@ class Trainer:
         self.samples = 0
         self.seconds_before = 0.0
         self.started = time.monotonic()
+        self.observed: list[tuple[Tensor, Tensor]] = []
         self.order: tuple[int, Tensor] = (-1, torch.empty(0))
         self.has_dropout = any(isinstance(m, nn.Dropout) and m.p > 0 for m in denoiser.modules())
 
@@ -135,6 +145,13 @@ class Trainer:
             shared = broadcast(torch.tensor([by_time], device=self.accelerator.device))
             by_time = float(shared[0])
         return min(1.0, max(by_samples, by_time))
+
+    def agree(self, stop: bool) -> bool:
+        """Whether any of the processes wants to stop, the same answer on all."""
+        if self.accelerator.num_processes == 1:
+            return stop
+        wishes = self.accelerator.gather(torch.tensor([int(stop)], device=self.accelerator.device))
+        return bool(wishes.any())
 
     def run(self) -> Iterator[Progress]:
         """Train until the budget is used up, yielding after every step, checkpointing now and then."""
@@ -162,11 +179,12 @@ class Trainer:
         self.save()
         if self.settings.ema_width is not None and self.samples:
             self.denoiser.module.load_state_dict(self._average(self.settings.ema_width), strict=False)
+        self.accelerator.unwrap_model(self.model, keep_fp32_wrapper=False)  # takes autocast off again
         self.denoiser.eval()
 
     @contextlib.contextmanager
     def averaged(self) -> Iterator[None]:
-        """For a look on the way: the network with the narrowest tracked average, then as it was."""
+        """For a look on the way: the network with the first tracked average, then as it was."""
         if not self.ema.widths or not self.samples:
             yield
             return
@@ -211,6 +229,10 @@ class Trainer:
             self.accelerator.clip_grad_norm_(self.model.parameters(), s.clip)
         self.optimizer.step()
         self.optimizer.zero_grad()
+        # Only now, so that all pieces of a batch are drawn from one density.
+        for u, losses in self.observed:
+            self.levels.observe(u, losses)
+        self.observed.clear()
         self.samples += s.batch
         self.ema.update(self.denoiser.module.parameters(), self.samples, s.batch)
         return total
@@ -231,7 +253,7 @@ class Trainer:
         if device.type == "cpu" or self.samples % (32 * s.batch) == 0:
             self._check_finite(losses, index, t)
         if s.noise_levels.loss_aware:
-            self.levels.observe(self.accelerator.gather(u), self.accelerator.gather(losses.detach()))
+            self.observed.append((self.accelerator.gather(u), self.accelerator.gather(losses.detach())))
         return mean_loss(losses, weights)
 
     def _rows(self, index: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
@@ -282,7 +304,18 @@ class Trainer:
         return int(fraction * self.settings.snapshots)
 
     def save(self) -> Path | None:
-        """Write a checkpoint now, from the main process; returns its folder."""
+        """Write a checkpoint now, from the main process; returns its folder.
+
+        Raises:
+            FloatingPointError: if a weight is not finite; earlier checkpoints are untouched.
+            OSError: if it cannot be written.
+        """
+        bad = [name for name, p in self.denoiser.named_parameters() if not bool(torch.isfinite(p).all())]
+        if bad:
+            raise FloatingPointError(
+                f"the weights {bad[0]!r} are not finite after {self.samples} samples; lower "
+                "training.learning_rate; the last checkpoint is unharmed"
+            )
         if self.folder is None or not self.accelerator.is_main_process:
             return None
         inner = getattr(self.optimizer, "optimizer", self.optimizer)
@@ -314,6 +347,8 @@ class Trainer:
                 raise ValueError(f"no checkpoint can be read: {'; '.join(problems)}")
             return []
         try:
+            if list(found.state["ema"]) != list(self.ema.widths):
+                raise KeyError("ema")
             self.denoiser.module.load_state_dict(found.tensors["model"])
             for i in range(len(self.ema.widths)):
                 self.ema.load(i, found.tensors[f"ema-{i}"])
@@ -328,6 +363,7 @@ class Trainer:
         for path in (self.folder / "ema").glob("*.safetensors"):
             if int(path.stem.split("-")[0]) > found.samples:
                 path.unlink(missing_ok=True)  # of the part that was lost
+        drop_damaged(self.folder / "checkpoints", newer_than=found.samples)
         self.samples = found.samples
         self.seconds_before = float(found.state["seconds"])
         self.started = time.monotonic()

@@ -60,7 +60,7 @@ class MinSNRWeighting:
 
 @dataclass(frozen=True)
 class EDMWeighting:
-    r"""1 / c_out^2, so that every level starts with loss 1 (Karras et al. 2022, table 1).
+    r"""1 / c_out^2: with the target v every level starts with loss 1 (Karras et al. 2022, table 1).
 
     With r = sigma / alpha it is (r^2 + s^2) / (r s)^2.
 
