@@ -71,7 +71,7 @@ class Evaluation:
         return {"figures": figures, "memorisation": self.memorisation.to_dict(), "sizes": dict(self.sizes)}
 
     def table(self) -> Table:
-        """The figures for a terminal."""
+        """The figures for a terminal; what each means is in `to_dict` and on the report."""
         from rich.table import Table
 
         table = Table(title="Samples beside held-out data")
@@ -79,11 +79,10 @@ class Evaluation:
         for column in ("samples", "held-out", "ratio"):
             table.add_column(column, justify="right")
         table.add_column("better")
-        table.add_column("meaning")
         for name, figure in self.figures.items():
             ratio = "" if figure.ratio is None else f"{figure.ratio:.2f}"
             numbers = (f"{figure.samples:.4g}", f"{figure.heldout:.4g}", ratio)
-            table.add_row(name.replace("_", " "), *numbers, figure.better, figure.explanation)
+            table.add_row(name.replace("_", " "), *numbers, figure.better)
         return table
 
 
