@@ -63,8 +63,10 @@ def test_a_judge_is_kept_for_its_own_split_only_and_trained_again_if_damaged(tmp
     assert torch.equal(again.features(heldout), first.features(heldout))
     assert file.read_bytes() == written
     file.write_bytes(written[:-100])
-    assert _judge(tmp_path, data.model_dump(mode="json"), splits, train, heldout) is not None
-    assert file.read_bytes() == written
+    repaired = _judge(tmp_path, data.model_dump(mode="json"), splits, train, heldout)
+    assert repaired is not None
+    assert torch.equal(repaired.features(heldout), first.features(heldout))
+    assert len(file.read_bytes()) == len(written)
     other = DataSettings(source="digits", heldout=0.2, limit=600, seed=1)
     _judge(tmp_path, other.model_dump(mode="json"), splits, train, heldout)
     assert len(list(tmp_path.glob("judge-*.safetensors"))) == 2
