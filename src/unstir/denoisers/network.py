@@ -72,7 +72,11 @@ class Network(Denoiser):
         head = None
         if getattr(self.module, "variance", False):
             raw, head = raw.chunk(2, dim=1)
-        mean = x_t * c.skip + raw.to(x_t.dtype) * c.out
+        raw = raw.to(x_t.dtype)
+        if isinstance(c.out, float):  # one operation less, which a small state notices
+            mean = torch.add(x_t * c.skip, raw, alpha=c.out)
+        else:
+            mean = x_t * c.skip + raw * c.out
         if head is None:
             return Posterior(mean)
         return Posterior(mean, head.to(x_t.dtype).clamp(*LOG_VARIANCE_RANGE).exp() * c.variance)

@@ -79,7 +79,7 @@ def _integrate(x: Tensor, start: Level, end: Level, outputs: tuple[tuple[float, 
     weights = adams_weights(h, tuple(node - start.half_log_snr for node, _ in usable))
     result = x * (end.sigma / start.sigma)
     for weight, (_, mean) in zip(weights, usable, strict=True):
-        result = result.add(mean, alpha=end.alpha * weight)
+        result.add_(mean, alpha=end.alpha * weight)  # of a fresh tensor
     return result
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -113,7 +113,7 @@ class State:
 
     def advance(self, x: Tensor, s: float, memory: Any = None) -> State:
         """The state after a step to ``s``."""
-        return replace(self, x=x, t=s, step=self.step + 1, memory=memory)
+        return State(self.problem, x, s, self.step + 1, memory)
 
 
 class Solver(ABC):
