@@ -95,20 +95,32 @@ class GaussianMixture(Denoiser):
         return spectrum.clamp(min=0.0), basis
 
     def forward(self, x_t: Tensor, t: Tensor | float, **condition: Tensor) -> Posterior:
-        alpha, _, whitened, total = self._whiten(x_t, t)
+        alpha, sigma = self._levels(x_t, t)
+        return self.posterior_at(x_t, alpha, sigma, **condition)
+
+    def posterior_at(self, x_t: Tensor, alpha: Tensor, sigma: Tensor, **condition: Tensor) -> Posterior:
+        """The posterior of x_0 given x_t = alpha x_0 + sigma epsilon, whatever the schedule.
+
+        Args:
+            x_t: (batch, *event).
+            alpha: float64 that broadcasts against (batch, 1, 1).
+            sigma: likewise.
+            **condition: as in `forward`.
+        """
+        whitened, total = self._whiten(x_t, alpha, sigma)
         responsibility = self._log_joint(whitened, total, condition).softmax(dim=1)[..., None]
         gain = alpha * self.spectrum / total
         shift = self._rotate_back(gain * whitened)
         means = self.means + shift
         mean = (responsibility * means).sum(1)
-        within = self._diagonal(self._leftover(t, x_t, total))
+        within = self._diagonal(sigma**2 * self.spectrum / total)
         variance = (responsibility * (within + (means - mean[:, None]) ** 2)).sum(1)
         dtype = _state_type(x_t)
         return Posterior(mean.to(dtype).reshape(x_t.shape), variance.to(dtype).reshape(x_t.shape))
 
     def log_density(self, x_t: Tensor, t: Tensor | float, **condition: Tensor) -> Tensor:
         """log p_t(x_t) in nats, (batch,) float64; needs a density (sigma(t) > 0 or full covariances)."""
-        _, _, whitened, total = self._whiten(x_t, t)
+        whitened, total = self._whiten(x_t, *self._levels(x_t, t))
         return self._log_joint(whitened, total, condition).logsumexp(dim=1)
 
     def sample_data(self, count: int, *, seed: int = 0) -> Tensor:
@@ -128,19 +140,21 @@ class GaussianMixture(Denoiser):
             scaled = torch.einsum("bij,bj->bi", self.basis[k], scaled)
         return (self.means[k] + scaled).reshape(count, *self.event)
 
-    def _whiten(self, x_t: Tensor, t: Tensor | float) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """alpha, sigma (batch, 1, 1), x_t - alpha mu in each eigenbasis, and its variances (batch, K, d)."""
+    def _levels(self, x_t: Tensor, t: Tensor | float) -> tuple[Tensor, Tensor]:
+        """alpha and sigma, (batch, 1, 1)."""
+        time = times(t, len(x_t), x_t.device)
+        return self.schedule.alpha(time)[:, None, None], self.schedule.sigma(time)[:, None, None]
+
+    def _whiten(self, x_t: Tensor, alpha: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor]:
+        """x_t - alpha mu in each component's eigenbasis, and its variances, (batch, K, d)."""
         if x_t.shape[1:] != self.event:
             raise ValueError(f"expected events of shape {self.event}, got {tuple(x_t.shape[1:])}")
-        time = times(t, len(x_t), x_t.device)
-        alpha = self.schedule.alpha(time)[:, None, None]
-        sigma = self.schedule.sigma(time)[:, None, None]
         centred = x_t.double().flatten(1)[:, None] - alpha * self.means
         if self.basis is not None:
             centred = torch.einsum("kij,bki->bkj", self.basis, centred)
         # A state that is certain (no noise on a point mass) divides 0 by 0; its gain is 0.
         total = (alpha**2 * self.spectrum + sigma**2).clamp(min=1e-300)
-        return alpha, sigma, centred, total
+        return centred, total
 
     def _log_joint(self, whitened: Tensor, total: Tensor, condition: dict[str, Tensor]) -> Tensor:
         width = self.means.shape[1]
@@ -159,10 +173,6 @@ class GaussianMixture(Denoiser):
         if bool(within.isinf().any()):
             raise ValueError("a label was asked for that no component of the mixture has")
         return joint.masked_fill(other, -torch.inf) - within
-
-    def _leftover(self, t: Tensor | float, x_t: Tensor, total: Tensor) -> Tensor:
-        sigma = self.schedule.sigma(times(t, len(x_t), x_t.device))[:, None, None]
-        return sigma**2 * self.spectrum / total
 
     def _rotate_back(self, coordinates: Tensor) -> Tensor:
         if self.basis is None:

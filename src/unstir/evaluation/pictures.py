@@ -54,6 +54,7 @@ def picture_of(
     *,
     columns: int | None = None,
     beside: Tensor | None = None,
+    reach: float | None = None,
 ) -> Image.Image:
     """A picture of samples: tiled images, lines of signals, a scatter of points, slices of volumes.
 
@@ -61,7 +62,8 @@ def picture_of(
         x: (n, *event) in data units.
         bounds: range of values, for images.
         columns: images a row; about a square by default.
-        beside: other samples to show behind points and signals, (m, *event).
+        beside: other samples to show behind points, (m, *event).
+        reach: points are shown from -reach to reach on both axes; as far as they go by default.
     """
     event = tuple(x.shape[1:])
     if len(event) == 4:
@@ -74,13 +76,15 @@ def picture_of(
         across = columns or math.ceil(math.sqrt(len(x)))
         zoom = max(1, round(640 / (across * (event[2] + 1))))
         return Image.fromarray(tile(pixels, across, zoom=min(zoom, 16)))
-    return _plot(x, beside)
+    return _plot(x, beside, reach)
 
 
-def _plot(x: Tensor, beside: Tensor | None) -> Image.Image:
-    figure, axes = new_figure(6.4, 6.4 if x.ndim == 2 else 4.0)
+def _plot(x: Tensor, beside: Tensor | None, reach: float | None) -> Image.Image:
+    figure, axes = new_figure(6.4, 5.2 if x.ndim == 2 else 4.0)
     if x.ndim == 2:
         draw_points(axes, x, beside)
+        if reach is not None and x.shape[1] == 2:
+            axes.set(xlim=(-reach, reach), ylim=(-reach, reach))
     else:
         draw_signals(axes, x)
     return figure_to_image(figure)

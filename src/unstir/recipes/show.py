@@ -98,6 +98,8 @@ def _film(result: Assessment) -> list[tuple[str, Image.Image]]:
     condition = {} if label is None else {"label": label}
     solution = model.solve(n, condition=condition, path=True, **options)
     assert solution.path is not None
+    # One frame for all moments, or the axes would move and not the points.
+    reach = 1.3 * float(data_units(splits.train).abs().max()) if event == (2,) else None
     schedule, frames = model.schedule, []
     states = list(solution.path)
     keep = sorted({round(i * (len(states) - 1) / 15) for i in range(16)}) if len(states) > 16 else None
@@ -107,7 +109,7 @@ def _film(result: Assessment) -> list[tuple[str, Image.Image]]:
         ratio = float(schedule.sigma(t) / schedule.alpha(t)) if float(schedule.alpha(t)) > 0 else math.inf
         caption = "data" if t == 0 else f"σ/α {ratio:.3g}" if math.isfinite(ratio) else "noise"
         x = solution.x if t == 0 else _visible(state, model, t)
-        frames.append((caption, _still(x, model, columns)))
+        frames.append((caption, _still(x, model, columns, reach)))
     return frames
 
 
@@ -120,10 +122,10 @@ def _visible(state: Tensor, model: Any, t: float) -> Tensor:
     return shown
 
 
-def _still(x: Tensor, model: Any, columns: int | None) -> Image.Image:
+def _still(x: Tensor, model: Any, columns: int | None, reach: float | None) -> Image.Image:
     event = model.config.event
     if not is_image(event):
-        return picture_of(x, model.config.bounds)
+        return picture_of(x, model.config.bounds, reach=reach)
     picture = picture_of(x, model.config.bounds, columns=columns)
     across = (columns or 1) * (event[2] + 1) - 1
     return picture.resize((across, round(picture.height * across / picture.width)), Image.Resampling.NEAREST)
@@ -213,6 +215,7 @@ def _neighbours(result: Assessment) -> Panel:
     if len(result.model.config.event) == 1:
         order = test.distances.argsort()[:500]
         pairs = picture_of(result.samples[order], beside=train[test.nearest[order]])
+        text = f"The samples closest to a training point (grey, below). {text.rpartition('. ')[2]}"
         return Panel("Nearest training samples", text, image=pairs, pixelated=False)
     across, rows = (6, 3) if is_image(result.model.config.event) else (4, 1)
     order = test.distances.argsort()[: across * rows]

@@ -80,10 +80,20 @@ class Problem:
             self._levels[t] = Level(t, *(float(f(t)) for f in self._functions()))
         return self._levels[t]
 
-    def evaluate(self, x: Tensor, t: float) -> Posterior:
-        """The denoiser's posterior, its network evaluations counted."""
-        self.nfe += self.denoiser.cost(t)
+    def evaluate(self, x: Tensor, t: float | Tensor) -> Posterior:
+        """The denoiser's posterior at one time, or one for each sample, its network evaluations counted.
+
+        Raises:
+            ValueError: if the denoiser's answer has another shape or type than the state.
+        """
+        self.nfe += self.denoiser.cost(float(t.max()) if isinstance(t, Tensor) else t)
         posterior: Posterior = self.denoiser(x, t, **self.condition)
+        mean = posterior.mean
+        if mean.shape != x.shape or mean.dtype != x.dtype:
+            raise ValueError(
+                f"the denoiser answered {tuple(mean.shape)} {mean.dtype} to a state of "
+                f"{tuple(x.shape)} {x.dtype}; its posterior mean must have the state's shape and type"
+            )
         return posterior
 
     def normal(self, x: Tensor, step: int, stream: noise.Stream = noise.Stream.STEP) -> Tensor:
