@@ -13,13 +13,13 @@ import unstir
 
 ROOT = Path(unstir.__file__).parent
 FLOORS = {
-    **dict.fromkeys(("files", "memory", "settings", "noise"), 0),
+    **dict.fromkeys(("files", "memory", "settings", "noise", "brownian"), 0),
     **dict.fromkeys(("spaces", "networks"), 1),
     "generators": 2,
     "processes": 3,
     **dict.fromkeys(("denoisers", "physics"), 4),
     **dict.fromkeys(("samplers", "guidance", "training"), 5),
-    **dict.fromkeys(("model", "evaluation"), 6),
+    **dict.fromkeys(("model", "evaluation", "interop"), 6),
     **dict.fromkeys(("studio", "recipes"), 7),
     **dict.fromkeys(("cli", "__main__"), 8),
 }

@@ -22,6 +22,7 @@ _HOMES = {
     "Gaussian": "unstir.denoisers",
     "GaussianMixture": "unstir.denoisers",
     "Dataset": "unstir.denoisers",
+    "FromFunction": "unstir.denoisers",
     "Schedule": "unstir.processes",
     "VP": "unstir.processes",
     "Cosine": "unstir.processes",
@@ -33,12 +34,14 @@ _HOMES = {
     "UNet": "unstir.networks",
     "MLP": "unstir.networks",
     "train": "unstir.training",
+    "from_diffusers": "unstir.interop",
 }
 
 _ROOMS = (
     "denoisers",
     "evaluation",
     "guidance",
+    "interop",
     "networks",
     "processes",
     "recipes",
@@ -64,11 +67,13 @@ def __dir__() -> list[str]:
 if TYPE_CHECKING:
     from unstir.denoisers import Dataset as Dataset
     from unstir.denoisers import Denoiser as Denoiser
+    from unstir.denoisers import FromFunction as FromFunction
     from unstir.denoisers import Gaussian as Gaussian
     from unstir.denoisers import GaussianMixture as GaussianMixture
     from unstir.denoisers import Network as Network
     from unstir.denoisers import Posterior as Posterior
     from unstir.guidance import ClassifierFree as ClassifierFree
+    from unstir.interop import from_diffusers as from_diffusers
     from unstir.model import Model as Model
     from unstir.model import load as load
     from unstir.networks import MLP as MLP

@@ -1,4 +1,4 @@
-"""The command line: ``unstir demo``, ``recipes``, ``train``, ``sample``, ``evaluate``, ``report``.
+"""The command line: ``unstir demo``, ``recipes``, ``train``, ``sample``, ``evaluate`` and the others.
 
 Errors are one sentence on standard error; the exit code is 2 for misuse, 1 for failure and 130 for an
 interruption.
@@ -147,6 +147,46 @@ def train(
 
 
 @app.command()
+def distill(
+    folder: Folder,
+    seconds: Annotated[float | None, typer.Option(help="Budget in wall-clock seconds.")] = None,
+    samples: Annotated[int | None, typer.Option(help="Budget in samples seen.")] = None,
+    guidance: Annotated[
+        float | None, typer.Option(help="Weight of classifier-free guidance that the student learns.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option("--out", help="The new run; default: DIR-distilled.")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the run in --out.")] = False,
+    device: Device = "auto",
+) -> None:
+    """Distil a trained model into one that samples in 1, 2 or 4 evaluations."""
+    from unstir.recipes.distill import default_folder, distill_run
+    from unstir.recipes.progress import training_progress
+
+    target = out or default_folder(folder)
+    with training_progress(console) as report:
+        outcome = distill_run(
+            folder,
+            target,
+            seconds=seconds,
+            samples=samples,
+            guidance=guidance,
+            overwrite=overwrite,
+            report=report,
+            device=_device(device),
+        )
+    place = _escape(str(target))
+    if not outcome.finished:
+        kept = f"what it learned is in {place}" if outcome.samples else "nothing was written"
+        console.print(f"stopped after {outcome.samples:,} samples; {kept}", soft_wrap=True)
+        raise typer.Exit(130)
+    console.print(
+        f"distilled with {outcome.samples:,} samples in {outcome.seconds:.0f} s: [bold]{place}[/]\n"
+        f"next: unstir sample {place}   unstir evaluate {place} --steps 2   unstir report {place}",
+        soft_wrap=True,
+    )
+
+
+@app.command()
 def sample(
     folder: Folder,
     n: Annotated[int, typer.Option("-n", help="Number of samples.")] = 64,
@@ -233,6 +273,40 @@ def evaluate(
 
 
 @app.command()
+def likelihood(
+    folder: Folder,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON only.")] = False,
+    n: Annotated[int, typer.Option("-n", help="Number of held-out samples.")] = 64,
+    divergence: Annotated[
+        str | None, typer.Option(help="exact, hutchinson or hutch++; default: exact for small events.")
+    ] = None,
+    probes: Annotated[int, typer.Option(help="Random vectors for each sample.")] = 2,
+    draws: Annotated[int, typer.Option(help="Dequantisations of each sample of integers.")] = 2,
+    bound: Annotated[bool, typer.Option("--bound", help="Also the variational bound.")] = False,
+    seed: Seed = 0,
+    device: Device = "auto",
+) -> None:
+    """Measure the likelihood of held-out data: bits per dimension of integers, nats of real numbers."""
+    from unstir.recipes.likelihood import likelihood_run
+
+    result = likelihood_run(
+        folder,
+        n=n,
+        divergence=divergence,
+        probes=probes,
+        draws=draws,
+        bound=bound,
+        seed=seed,
+        device=_device(device),
+    )
+    if as_json:
+        print(json.dumps(result.to_dict(), indent=2))
+        return
+    for line in result.lines():
+        console.print(_escape(line), soft_wrap=True)
+
+
+@app.command()
 def report(
     folder: Folder,
     out: Annotated[Path | None, typer.Option(help="The page to write; default: DIR/report.html.")] = None,
@@ -243,6 +317,99 @@ def report(
 
     page = report_run(folder, out, device=_device(device))
     console.print(f"report: [bold]{page}[/]")
+
+
+@app.command()
+def tune(
+    folder: Folder,
+    evaluations: Annotated[int, typer.Option(help="Evaluations of the network a sample, at least 2.")] = 6,
+    n: Annotated[int, typer.Option("-n", help="Noises to tune on, and as many to judge by.")] = 64,
+    device: Device = "auto",
+) -> None:
+    """Find the time grid and order with the least error for a number of evaluations, and store them."""
+    from unstir.recipes.tune import tune_run
+
+    with console.status("a fine reference") as status:
+
+        def tell(error: float) -> None:
+            status.update(f"error {error:.3g}")
+
+        result = tune_run(folder, evaluations, n=n, device=_device(device), on_round=tell)
+    grid = result.tuned
+    levels = ", ".join(f"{level:.3g}" for level in grid.levels)
+    console.print(
+        f"error of the final state with {evaluations} evaluations, on other noise than that of the tuning: "
+        f"[bold]{result.error:.4g}[/] (default grid: {result.default_error:.4g})\n"
+        f"order {grid.order}, sigma/alpha from noise through {levels} to data",
+        soft_wrap=True,
+    )
+    place = _escape(str(folder))
+    if result.kept:
+        console.print(
+            f"stored in [bold]{place}[/], and its default now: unstir sample {place}", soft_wrap=True
+        )
+    else:
+        console.print("the default grid is better, so nothing was changed")
+
+
+bench = typer.Typer(help="Measure on this machine.", no_args_is_help=True)
+app.add_typer(bench, name="bench")
+
+
+@bench.command("samplers")
+def bench_samplers(
+    folder: Annotated[
+        Path | None, typer.Argument(metavar="[DIR]", help="A model's folder; default: exact problems.")
+    ] = None,
+    evaluations: Annotated[
+        str, typer.Option(help="Numbers of evaluations, separated by commas.")
+    ] = "5,8,10,15,20",
+    solvers: Annotated[
+        str | None, typer.Option(help="Names, separated by commas; default: all deterministic ones.")
+    ] = None,
+    grids: Annotated[str, typer.Option(help="Further grids, separated by commas.")] = "",
+    n: Annotated[int, typer.Option("-n", help="Noises for each problem.")] = 64,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON only.")] = False,
+    out: Annotated[Path | None, typer.Option(help="Draw the table into this .png.")] = None,
+    device: Device = "auto",
+) -> None:
+    """Accuracy per evaluation: the error of the final state, of every solver, as a table and a plot."""
+    from unstir.evaluation.bench import DETERMINISTIC, bench_samplers, exact_task
+    from unstir.evaluation.pictures import save_image
+    from unstir.evaluation.problems import benchmark_problems
+    from unstir.model import load
+    from unstir.recipes.tune import noise_task
+
+    if out is not None and out.suffix != ".png":
+        raise ValueError(f"the plot is written as .png, got {out}")
+    names = _words(solvers) if solvers is not None else list(DETERMINISTIC)
+    try:
+        budgets = [int(word) for word in _words(evaluations)]
+    except ValueError:
+        raise ValueError(f"--evaluations takes whole numbers and commas, got {evaluations!r}") from None
+    with console.status("references") as status:
+        if folder is None:
+            tasks = [exact_task(problem) for problem in benchmark_problems(n)]
+        else:
+            tasks = [noise_task(load(folder, device=_device(device)), n)]
+
+        def tell(done: int, total: int) -> None:
+            status.update(f"{done} of {total} solvers")
+
+        result = bench_samplers(tasks, solvers=names, budgets=budgets, grids=_words(grids), on_row=tell)
+    if out is not None:
+        save_image(result.plot(), out)
+    if as_json:
+        print(json.dumps(result.to_dict(), indent=2))
+        return
+    console.print(result.table())
+    over = f"{len(tasks)} exact problems" if folder is None else f"{n} noises of {folder}"
+    drawn = "" if out is None else f"; drawn in {out}"
+    console.print(f"[dim]rms error of the final state, geometric mean over {_escape(over + drawn)}[/]")
+
+
+def _words(text: str) -> list[str]:
+    return [word.strip() for word in text.split(",") if word.strip()]
 
 
 @app.command()
@@ -400,7 +567,7 @@ def _train(
     prepare_folder(folder, resume=resume, overwrite=overwrite)
     if not resume:
         write_text(folder / "settings.yaml", to_yaml(settings))
-    with training_progress(console, settings.training) as report:
+    with training_progress(console) as report:
         return train_run(
             settings, folder, resume=resume, splits=splits, report=report, tensorboard=tensorboard
         )

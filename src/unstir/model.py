@@ -9,7 +9,7 @@ import platform
 from collections.abc import Callable, Mapping, Sequence
 from numbers import Integral
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import torch
 from pydantic import Field, field_validator
@@ -23,11 +23,25 @@ from unstir.networks import MLPSettings, UNetSettings, build_network
 from unstir.processes import TARGETS, Schedule, schedule_from_dict, schedule_to_dict
 from unstir.samplers import Progress, Solution, Solver, find_grid, find_solver, sample
 from unstir.samplers.grids import GridFunction
+from unstir.samplers.tune import TunedGrid
 from unstir.settings import Settings, parse_settings
 from unstir.training import Scaling
 
+if TYPE_CHECKING:
+    from unstir.evaluation import Divergence, Likelihood
+
 SCHEMA = 1
 Condition = Mapping[str, int | str | Sequence[int | str] | Tensor]
+
+
+class TunedSettings(Settings):
+    """A time grid tuned for a number of evaluations, and its solver (see `samplers.tune`)."""
+
+    levels: Annotated[tuple[Annotated[float, Field(gt=0.0)], ...], Field(min_length=1)]
+    order: Annotated[int, Field(ge=1, le=4)]
+    corrector: Annotated[int, Field(ge=0, le=4)]
+    last: Annotated[int, Field(ge=1, le=3)]
+    sigma_data: Annotated[float, Field(gt=0.0)]
 
 
 class SamplingSettings(Settings):
@@ -41,6 +55,9 @@ class SamplingSettings(Settings):
     )
     window: tuple[float, float] = Field(
         default=(0.0, 1.0), description="share of the log-SNR range in which to guide"
+    )
+    tuned: tuple[TunedSettings, ...] = Field(
+        default=(), description="grids by `unstir tune`, used for their numbers of steps"
     )
 
     @field_validator("solver")
@@ -192,6 +209,9 @@ class Model:
         guided = ClassifierFree(denoiser, weight, window or defaults.window)
         if tensors and weight > 0:
             denoiser = guided
+        steps = defaults.steps if steps is None else steps
+        if solver is None and grid is None and defaults.solver == "multistep" and defaults.grid is None:
+            solver, grid = self._tuned(steps, denoiser.schedule)
         parts = []
         for start in range(0, n, batch):
             count = min(batch, n - start)
@@ -199,7 +219,7 @@ class Model:
                 denoiser,
                 (count, *self.config.event),
                 solver=solver or defaults.solver,
-                steps=defaults.steps if steps is None else steps,
+                steps=steps,
                 grid=defaults.grid if grid is None else grid,
                 seed=seed,
                 first_index=first_index + start,
@@ -214,6 +234,79 @@ class Model:
             joined = torch.cat([part.path for part in parts if part.path is not None], dim=1).cpu()
             states = torch.stack([self._to_data(state, clamp=False) for state in joined])
         return Solution(x, parts[0].nfe, parts[0].grid, states)
+
+    def log_likelihood(
+        self,
+        x: Tensor,
+        *,
+        condition: Condition | None = None,
+        divergence: str | Divergence | None = None,
+        probes: int = 8,
+        draws: int = 4,
+        seed: int = 0,
+        first_index: int = 0,
+        tolerance: float | None = None,
+        level: float | None = None,
+        batch: int = 64,
+    ) -> Likelihood:
+        """The log-likelihood of samples in the units of the data, by the probability flow without guidance.
+
+        Args:
+            x: (n, *event); for a model of integers, integers within its bounds.
+            condition: as in `solve`; nothing for the unconditional model.
+            divergence: "exact", "hutchinson", "hutch++" or a `Divergence`; by default exact for events of at
+                most 32 entries, else "hutchinson".
+            probes: random vectors for each sample, at least 1.
+            draws: for integers, dequantisations of each sample, at least 1.
+            seed: of probes and dequantisation; sample i of a seed has the same whatever ``n`` and ``batch``.
+            first_index: number of the first sample within the seed.
+            tolerance: of the integration; see `evaluation.log_density`.
+            level: noise level from which the network is asked; see there.
+            batch: samples at once.
+
+        Returns:
+            A `Likelihood` on the CPU: ``.nats`` of each sample (log-density, or for integers the bound on the
+            log-probability) and ``.bits`` per dimension of integers.
+
+        Raises:
+            ValueError: for samples of another shape, integers out of the bounds, an unknown divergence, fewer
+                than 1 probe, draw or sample, or a condition that the model does not take.
+            FloatingPointError: if the network's answer is not finite, with the time and the log-SNR.
+        """
+        from unstir.evaluation import likelihood_of_data
+
+        config = self.config
+        if tuple(x.shape[1:]) != config.event:
+            raise ValueError(
+                f"the model's samples have shape (n, {', '.join(map(str, config.event))}), "
+                f"got {tuple(x.shape)}"
+            )
+        low, high = config.bounds or (0.0, 0.0)
+        return likelihood_of_data(
+            self.denoiser,
+            x.to(self.device),
+            self.scaling,
+            bins=round(high - low) + 1 if config.integer and config.bounds else None,
+            low=round(low),
+            divergence=divergence,
+            probes=probes,
+            draws=draws,
+            seed=seed,
+            first_index=first_index,
+            tolerance=tolerance,
+            level=level,
+            batch=batch,
+            dtype=next(self.denoiser.parameters()).dtype,
+            condition=self.condition(len(x), condition or {}),
+        )
+
+    def _tuned(self, steps: int, schedule: Schedule) -> tuple[Solver | None, Tensor | None]:
+        """The solver and grid tuned for that many steps, or nothing."""
+        for tuned in self.config.sampling.tuned:
+            if len(tuned.levels) + 1 == steps:
+                found = TunedGrid(**tuned.model_dump())
+                return found.solver(), found.grid(schedule)
+        return None, None
 
     def condition(self, n: int, condition: Condition) -> dict[str, Tensor]:
         """Conditions as tensors of ``n`` rows on the model's device.
@@ -318,6 +411,8 @@ def load(name: str | Path, *, device: str | torch.device = "cpu") -> Model:
     if not folder.exists():
         folder = _download(str(name))
     config_file, weights_file = folder / "config.json", folder / "model.safetensors"
+    if (folder / "model_index.json").is_file():
+        raise ValueError(f"{folder} is a pipeline of diffusers; load it with unstir.from_diffusers")
     if not config_file.is_file():
         raise ValueError(f"{folder} is not a run: it has no config.json; train one with `unstir train`")
     content = read_json(config_file)

@@ -33,6 +33,19 @@ class Stream(IntEnum):
     JUDGE = 8
     DATA = 9
     CHURN = 10
+    VARIANCE = 11
+    LANGEVIN = 12
+    PROBE = 20
+    DEQUANTISE = 21
+    BOUND = 22
+    DISTILL_NOISE = 30
+    DISTILL_CONDITION = 31
+    DISTILL_ORDER = 32
+    BROWNIAN = 240
+
+
+_WIDE = {Stream.BROWNIAN: 16}
+"""A Brownian path has more nodes than a stream has steps: it takes this many streams, to the last, 255."""
 
 
 def philox(counter: Tensor, seed: int) -> Tensor:
@@ -58,10 +71,11 @@ def philox(counter: Tensor, seed: int) -> Tensor:
     return torch.stack([even[0], odd[0], even[1], odd[1]])
 
 
-def _words(count: int, seed: int, index: Tensor, stream: int, step: int) -> Tensor:
+def _words(count: int, seed: int, index: Tensor, stream: Stream, step: int | Tensor) -> Tensor:
     """(batch, at least count) random 32-bit words, in fours."""
-    if not 0 <= step < _STEPS:
-        raise ValueError(f"a random stream has steps 0 to {_STEPS - 1}, got {step}")
+    steps = _STEPS * _WIDE.get(stream, 1)
+    if not isinstance(step, Tensor) and not 0 <= step < steps:
+        raise ValueError(f"a random stream has steps 0 to {steps - 1}, got {step}")
     if not -(2**63) <= seed < 2**64:
         raise ValueError(f"a seed is an integer of at most 64 bits, got {seed}")
     blocks = -(-count // 4)
@@ -70,12 +84,14 @@ def _words(count: int, seed: int, index: Tensor, stream: int, step: int) -> Tens
     counter[0] = torch.arange(blocks, device=index.device)
     counter[1] = (index & _MASK)[:, None]
     counter[2] = ((index >> 32) & _MASK)[:, None]
-    counter[3] = stream * _STEPS + step
+    counter[3] = int(stream) * _STEPS + (step[:, None] if isinstance(step, Tensor) else step)
     words = philox(counter.reshape(4, -1), seed & (2**64 - 1))
     return words.reshape(4, len(index), blocks).permute(1, 2, 0).reshape(len(index), 4 * blocks)
 
 
-def uniform(event: Sequence[int], *, seed: int, index: Tensor, stream: Stream, step: int = 0) -> Tensor:
+def uniform(
+    event: Sequence[int], *, seed: int, index: Tensor, stream: Stream, step: int | Tensor = 0
+) -> Tensor:
     """Uniform numbers in the open interval (0, 1), float64.
 
     Args:
@@ -83,7 +99,8 @@ def uniform(event: Sequence[int], *, seed: int, index: Tensor, stream: Stream, s
         seed: any integer of at most 64 bits.
         index: (batch,) the samples' numbers within the seed; decides the device, too.
         stream: what the draw is for.
-        step: which draw of that stream, 0 to 2^24 - 1.
+        step: which draw of that stream, 0 to 2^24 - 1 (2^28 - 1 for a Brownian path); or a draw for each
+            sample, (batch,) int64 on the device of ``index``, whose range is the caller's business.
 
     Returns:
         (batch, *event).
@@ -102,7 +119,7 @@ def normal(
     seed: int,
     index: Tensor,
     stream: Stream,
-    step: int = 0,
+    step: int | Tensor = 0,
     dtype: torch.dtype = torch.float32,
 ) -> Tensor:
     """Standard normal numbers by Box & Muller 1958; magnitudes reach 6.7, arguments as in `uniform`.

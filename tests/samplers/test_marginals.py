@@ -10,7 +10,18 @@ from scipy import stats
 from tests.helpers import SCHEDULES, check_moments, close
 from unstir.denoisers import Gaussian, GaussianMixture
 from unstir.processes import VP, Flow
-from unstir.samplers import DDIM, Ancestral, EulerMaruyama, Heun, Multistep, sample
+from unstir.samplers import (
+    DDIM,
+    Adaptive,
+    Ancestral,
+    Consistency,
+    EulerMaruyama,
+    Heun,
+    Multistep,
+    RungeKutta,
+    SingleStep,
+    sample,
+)
 from unstir.samplers.grids import arctan
 
 MEAN, STD, COUNT = 0.7, 0.4, 20000
@@ -64,6 +75,11 @@ def ddim(eta):
     return step
 
 
+def renoise(schedule, t, s, steps):
+    here, there = Line(schedule, t), Line(schedule, s)
+    return there.alpha * here.gain, there.alpha * here.offset, there.sigma**2
+
+
 def euler_maruyama(schedule, t, s, steps):
     line, dt = Line(schedule, t), t - s
     if s == 0:
@@ -106,6 +122,7 @@ CASES = {
     "ddim": (DDIM(), ddim(0.0)),
     "ddim-half": (DDIM(0.5), ddim(0.5)),
     "ddim-ancestral": (DDIM(1.0), ddim(1.0)),
+    "consistency": (Consistency(), renoise),
     "euler-maruyama": (EulerMaruyama(), euler_maruyama),
     "heun": (Heun(), edm(0.0, 0.0, math.inf, 1.0)),
     "edm-churn": (Heun(3.0, (0.1, 10.0), 1.05), edm(3.0, 0.1, 10.0, 1.05)),
@@ -207,11 +224,26 @@ def cumulative(x):
         (Heun(), 40),
         (Heun(20.0, inflation=1.0), 60),
         (DDIM(), 200),
+        (RungeKutta(4), 20),
+        (SingleStep(3), 15),
+        (Adaptive(1e-4, 1e-4), 1),
         (Ancestral("learned"), 100),
         (Ancestral("beta"), 300),
         (EulerMaruyama(), 600),
     ],
-    ids=["multistep-2", "multistep-3", "heun", "edm", "ddim", "learned", "beta", "euler-maruyama"],
+    ids=[
+        "multistep-2",
+        "multistep-3",
+        "heun",
+        "edm",
+        "ddim",
+        "rk4",
+        "dpm-solver-3s",
+        "adaptive",
+        "learned",
+        "beta",
+        "euler-maruyama",
+    ],
 )
 @pytest.mark.parametrize("schedule", [VP(), Flow()], ids=["vp", "flow"])
 def test_samples_of_a_mixture_have_its_distribution(solver, steps, schedule):
@@ -242,7 +274,7 @@ def test_churn_that_is_negative_is_refused(churn):
         (lambda: DDIM(1.1), "eta lies between 0 .* and 1 .*, got 1.1"),
         (lambda: DDIM(-0.1), "eta lies between"),
         (lambda: Ancestral("gamma"), "'beta', 'beta-tilde' or 'learned', got 'gamma'"),
-        (lambda: Multistep(4), "orders 1 to 3, got 4"),
+        (lambda: Multistep(5), "orders 1 to 4, got 5"),
     ],
 )
 def test_settings_out_of_range_are_refused(make, message):

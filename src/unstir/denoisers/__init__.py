@@ -2,6 +2,16 @@
 
 from unstir.denoisers.denoiser import Denoiser, Posterior, Rescheduled
 from unstir.denoisers.exact import Dataset, Gaussian, GaussianMixture
+from unstir.denoisers.function import FromFunction
 from unstir.denoisers.network import Network
 
-__all__ = ["Dataset", "Denoiser", "Gaussian", "GaussianMixture", "Network", "Posterior", "Rescheduled"]
+__all__ = [
+    "Dataset",
+    "Denoiser",
+    "FromFunction",
+    "Gaussian",
+    "GaussianMixture",
+    "Network",
+    "Posterior",
+    "Rescheduled",
+]

@@ -27,9 +27,12 @@ class Denoiser(nn.Module, ABC):
     """Estimates the clean data behind a noisy state.
 
     A subclass sets ``schedule`` and gives `forward`. Every other prediction follows from the mean.
+    ``sigma_data`` is the standard deviation of the data, all entries about their mean: the noise level
+    around which structure appears, so the unit of the default time grid. It is 1 unless a subclass knows.
     """
 
     schedule: Schedule
+    sigma_data: float = 1.0
 
     @abstractmethod
     def forward(self, x_t: Tensor, t: Tensor | float, **condition: Tensor) -> Posterior:
@@ -84,6 +87,7 @@ class Rescheduled(Denoiser):
         super().__init__()
         self.denoiser = denoiser
         self.schedule = schedule
+        self.sigma_data = denoiser.sigma_data
 
     def cost(self, t: float) -> int:
         return self.denoiser.cost(float(self.denoiser.schedule.time(self.schedule.log_snr(t))))

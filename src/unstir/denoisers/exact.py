@@ -75,6 +75,7 @@ class GaussianMixture(Denoiser):
         if weights.shape != (count,) or bool((weights <= 0).any()):
             raise ValueError(f"weights holds one positive value for each of {count} components")
         self.register_buffer("log_weights", (weights.double() / weights.double().sum()).log())
+        self.sigma_data = self._deviation()
         if labels is not None and labels.shape != (count,):
             raise ValueError(f"labels holds one class for each of {count} components")
         self.register_buffer("labels", labels)
@@ -139,6 +140,13 @@ class GaussianMixture(Denoiser):
         if self.basis is not None:
             scaled = torch.einsum("bij,bj->bi", self.basis[k], scaled)
         return (self.means[k] + scaled).reshape(count, *self.event)
+
+    def _deviation(self) -> float:
+        """Standard deviation of all entries of the data about their mean; 1 for a single point."""
+        share = self.log_weights.exp()[:, None]
+        between = (share * (self.means - (share * self.means).sum(0)) ** 2).sum(0).mean()
+        within = (share * self.spectrum).sum(0).mean()
+        return float((between + within).sqrt()) or 1.0
 
     def _levels(self, x_t: Tensor, t: Tensor | float) -> tuple[Tensor, Tensor]:
         """alpha and sigma, (batch, 1, 1)."""
@@ -249,6 +257,7 @@ class Dataset(Denoiser):
         self.event = tuple(data.shape[1:])
         self.chunk = chunk
         self.register_buffer("data", data.flatten(1))
+        self.sigma_data = float(data.double().flatten(1).var(0, correction=0).mean().sqrt()) or 1.0
         self.register_buffer("labels", labels)
 
     def forward(self, x_t: Tensor, t: Tensor | float, **condition: Tensor) -> Posterior:

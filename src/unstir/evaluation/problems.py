@@ -1,6 +1,6 @@
 """Exact problems to measure samplers on: mixtures and Gaussians whose denoiser is known in closed form.
 
-The reference is the probability flow from the same noise, solved to a tolerance far below any sampler's error.
+The reference is the probability flow from the same noise, solved to a tolerance far below every error.
 """
 
 from __future__ import annotations
@@ -189,7 +189,11 @@ def benchmark_problems(batch: int = 256, *, seed: int = 0) -> list[ExactProblem]
             denoiser = build(schedule)
             size = batch if denoiser.means.shape[1] < 256 else batch // 4
             z = noise.normal(
-                denoiser.event, seed=seed, index=torch.arange(size), stream=noise.Stream.START, dtype=torch.float64
+                denoiser.event,
+                seed=seed,
+                index=torch.arange(size),
+                stream=noise.Stream.START,
+                dtype=torch.float64,
             )
             problems.append(ExactProblem(name, schedule_name, denoiser, z * schedule.sigma(1.0)))
     return problems

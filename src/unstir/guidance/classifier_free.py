@@ -48,6 +48,7 @@ class ClassifierFree(Denoiser):
         check_window(window)
         self.denoiser = denoiser
         self.schedule: Schedule = denoiser.schedule
+        self.sigma_data = denoiser.sigma_data
         self.weight = weight
         self.window = window
 

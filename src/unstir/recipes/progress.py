@@ -1,4 +1,4 @@
-"""The progress bar of a training run."""
+"""The progress bar of a training run or a distillation."""
 
 from __future__ import annotations
 
@@ -10,16 +10,15 @@ from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 
 from unstir.recipes.run import Report
-from unstir.training import Progress, TrainingSettings
+from unstir.training import Progress
 
 
 @contextmanager
-def training_progress(console: Console, settings: TrainingSettings) -> Iterator[Report]:
+def training_progress(console: Console) -> Iterator[Report]:
     """A bar with loss, samples a second and time left; without a terminal, a line every tenth.
 
     Args:
         console: where to draw.
-        settings: the run's budget.
     """
     if not console.is_terminal:
         yield _lines(console)

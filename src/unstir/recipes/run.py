@@ -64,6 +64,8 @@ def check_folder(out: Path, *, resume: bool, overwrite: bool) -> None:
     exists = (out / "config.json").exists()
     if resume and not exists:
         raise ValueError(f"there is no run to resume in {out}")
+    if resume and "distillation" in read_json(out / "config.json"):
+        raise ValueError(f"{out} was distilled, not trained: it cannot be resumed; use `unstir distill`")
     if exists and not resume and not overwrite:
         raise ValueError(
             f"{out} already holds a run; continue it with --resume, replace it with --overwrite, or choose "

@@ -20,7 +20,7 @@ from unstir.evaluation.pictures import is_image, picture_of
 from unstir.evaluation.report import Content, Panel, Row, write_report
 from unstir.recipes.assess import Assessment, assess_run, data_units
 from unstir.recipes.run import read_metrics
-from unstir.samplers import find_grid, find_solver
+from unstir.samplers import find_grid, find_solver, make_grid
 
 SWEEP = (0.0, 0.25, 0.5, 1.0, 2.0, 4.0)
 SWEEP_SAMPLES = 400
@@ -49,7 +49,7 @@ def report_run(
     started = time.monotonic()
     panels = _panels(result, folder)
     content = Content(
-        title=f"{result.settings.recipe}: a diffusion model, trained from scratch",
+        title=f"{result.settings.recipe}: a diffusion model, {_origin(result)}",
         summary=_summary(result),
         headline=_headline(result),
         film=_film(result),
@@ -60,6 +60,11 @@ def report_run(
         version=__version__,
     )
     return write_report(content, out or folder / "report.html")
+
+
+def _origin(result: Assessment) -> str:
+    distilled = "distillation" in result.model.about
+    return "distilled to a few evaluations" if distilled else "trained from scratch"
 
 
 def _summary(result: Assessment) -> str:
@@ -255,7 +260,7 @@ def _grid(result: Assessment) -> Panel:
     schedule, steps = result.model.schedule, int(result.options["steps"])
     name = result.model.config.sampling.grid
     function = find_grid(name) if name else find_solver(str(result.options["solver"])).default_grid
-    grid = function(schedule, steps)
+    grid = make_grid(function, schedule, steps, result.model.config.sigma_data)
     t = torch.linspace(0.002, 0.998, 300, dtype=torch.float64)
     shown = schedule.log_snr(grid[:-1]).clamp(-14.0, 14.0)
     chart = grid_chart(shown, (t, schedule.log_snr(t).clamp(-14.0, 14.0)), grid)

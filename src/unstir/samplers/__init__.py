@@ -1,33 +1,70 @@
 """Back from noise: time grids, solvers, and the one sampling loop."""
 
+from unstir.samplers.adaptive import Adaptive
+from unstir.samplers.adaptive_sde import AdaptiveSDE
+from unstir.samplers.analytic import AnalyticVariance, analytic_variance
 from unstir.samplers.ancestral import DDIM, Ancestral
-from unstir.samplers.grids import GRIDS, arctan, check_grid, karras, log_snr, trailing, uniform
+from unstir.samplers.consistency import Consistency
+from unstir.samplers.grids import (
+    GRIDS,
+    arctan,
+    check_grid,
+    cosine,
+    karras,
+    leading,
+    log_snr,
+    make_grid,
+    quadratic,
+    trailing,
+    uniform,
+)
+from unstir.samplers.langevin import AnnealedLangevin, PredictorCorrector, ReverseDiffusion
 from unstir.samplers.multistep import Multistep
+from unstir.samplers.presets import PRESETS, Preset
 from unstir.samplers.registry import SOLVERS, find_grid, find_solver
-from unstir.samplers.singlestep import Heun
+from unstir.samplers.runge_kutta import integrate
+from unstir.samplers.singlestep import Heun, RungeKutta, SingleStep
 from unstir.samplers.solve import Level, Problem, Progress, Solution, Solver, State, sample
-from unstir.samplers.stochastic import EulerMaruyama
+from unstir.samplers.stochastic import EulerMaruyama, StochasticHeun
 
 __all__ = [
     "DDIM",
     "GRIDS",
+    "PRESETS",
     "SOLVERS",
+    "Adaptive",
+    "AdaptiveSDE",
+    "AnalyticVariance",
     "Ancestral",
+    "AnnealedLangevin",
+    "Consistency",
     "EulerMaruyama",
     "Heun",
     "Level",
     "Multistep",
+    "PredictorCorrector",
+    "Preset",
     "Problem",
     "Progress",
+    "ReverseDiffusion",
+    "RungeKutta",
+    "SingleStep",
     "Solution",
     "Solver",
     "State",
+    "StochasticHeun",
+    "analytic_variance",
     "arctan",
     "check_grid",
+    "cosine",
     "find_grid",
     "find_solver",
+    "integrate",
     "karras",
+    "leading",
     "log_snr",
+    "make_grid",
+    "quadratic",
     "sample",
     "trailing",
     "uniform",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Literal
 
 from torch import Tensor
@@ -31,15 +32,24 @@ class Ancestral(Solver):
             ``"beta"``, that of the forward step, optimal for standard normal data;
             ``"beta-tilde"``, that of q(x_s | x_t, x_0), optimal for data that is one point;
             ``"learned"``, beta-tilde + a^2 Var[x_0 | x_t], optimal for any data if the denoiser's
-            variance is right (Bao et al. 2022, eq. 8 to 10); it needs a denoiser that gives one.
+            variance is right (Bao et al. 2022, eq. 8 to 10); it needs a denoiser that gives one;
+            a function of the log-SNR, beta-tilde + a^2 v(log-SNR), as the table of
+            `analytic_variance`: optimal among those of one variance for all entries (Bao et al. 2022a,
+            Analytic-DPM, theorem 1).
 
     Raises:
         ValueError: for another variance; when sampling, if "learned" is asked of a denoiser without one.
     """
 
-    def __init__(self, variance: Literal["beta", "beta-tilde", "learned"] = "beta-tilde") -> None:
-        if variance not in ("beta", "beta-tilde", "learned"):
-            raise ValueError(f"the variance is 'beta', 'beta-tilde' or 'learned', got {variance!r}")
+    def __init__(
+        self,
+        variance: Literal["beta", "beta-tilde", "learned"] | Callable[[float], float] = "beta-tilde",
+    ) -> None:
+        if not callable(variance) and variance not in ("beta", "beta-tilde", "learned"):
+            raise ValueError(
+                f"the variance is 'beta', 'beta-tilde' or 'learned', got {variance!r}; or give a function "
+                "of the log-SNR, as analytic_variance makes one"
+            )
         self.variance = variance
 
     def step(self, state: State, s: float) -> State:
@@ -54,6 +64,8 @@ class Ancestral(Solver):
                 std = math.sqrt(least)
             elif self.variance == "beta":
                 std = here.sigma * math.sqrt(forgotten)
+            elif callable(self.variance):
+                std = math.sqrt(least + a**2 * self.variance(here.log_snr))
             elif posterior.variance is None:
                 raise ValueError(
                     "this denoiser gives no variance; train it with learned variance, or use the "

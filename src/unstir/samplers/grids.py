@@ -8,14 +8,22 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from inspect import signature
 
 import torch
 from torch import Tensor
 
 from unstir.processes import Schedule, as_float64
 
-GridFunction = Callable[[Schedule, int], Tensor]
-"""(schedule, steps) -> (steps + 1,) times."""
+GridFunction = Callable[..., Tensor]
+"""(schedule, steps) -> (steps + 1,) times; one with a parameter ``sigma_data`` is given that of the data."""
+
+
+def make_grid(function: GridFunction, schedule: Schedule, steps: int, sigma_data: float = 1.0) -> Tensor:
+    """The grid of a function for data of standard deviation ``sigma_data``."""
+    if "sigma_data" in signature(function).parameters:
+        return function(schedule, steps, sigma_data=sigma_data)
+    return function(schedule, steps)
 
 
 def _last_level(steps: int) -> float:
@@ -33,33 +41,46 @@ def _first_ratio(schedule: Schedule) -> float:
     return math.exp(-0.5 * float(schedule.log_snr(1.0))) if float(schedule.alpha(1.0)) > 0 else math.inf
 
 
-_AFTER_PURE_NOISE = 160.0
+_NOISE = 160.0
 """The sigma/alpha that stands for pure noise: levels far above it are wasted, and then no longer numbers."""
 
 
-def arctan(schedule: Schedule, steps: int, *, scale: float = 3.0, end: float | None = None) -> Tensor:
-    r"""Uniform in :math:`\arctan(\log(\sigma/\alpha) / scale)`: dense where data takes shape.
+def arctan(
+    schedule: Schedule,
+    steps: int,
+    *,
+    sigma_data: float = 1.0,
+    centre: float = -0.17,
+    scale: float = 1.3,
+    end: float | None = None,
+) -> Tensor:
+    r"""Dense where data takes shape: uniform in F(log(r / sigma_data)), r = sigma / alpha, the default grid.
 
-    The level log(sigma/alpha) = 0 is passed slowly, both ends fast. A schedule that ends in pure noise
-    (alpha = 0) starts there, and its other levels are as if it started at sigma/alpha = 160 (about where
-    `VP` does). The default grid of the library.
+    .. math:: F(v) = \arctan((v - centre) / scale)
+
+    so the density of levels falls by half at a distance of ``scale`` from the centre. The numbers are the best
+    ones (least error of `Multistep` in the geometric mean, 5 to 20 steps) over 64 random mixtures of Gaussians
+    of 1 to 128 dimensions; the optimum is flat. A schedule that goes beyond 160 sigma_data (about where `VP`
+    ends) starts where it starts, and its other levels are as if it started there.
 
     Args:
         schedule: the forward process.
         steps: number of intervals, at least 1.
-        scale: width of the dense region in log(sigma/alpha).
-        end: sigma/alpha before the jump to data; by default min(0.05, 1 / steps).
+        sigma_data: standard deviation of the data.
+        centre: the densest place, in log(r / sigma_data).
+        scale: half the width of the dense region.
+        end: the last level before the jump to data, in units of sigma_data; by default 0.36 / steps^0.64.
     """
     _check_steps(steps)
-    start = -0.5 * float(schedule.log_snr(1.0))
-    start = start if math.isfinite(start) else math.log(_AFTER_PURE_NOISE)
-    stop = math.log(_last_level(steps) if end is None else end)
-    angles = torch.linspace(
-        math.atan(start / scale), math.atan(stop / scale), max(steps, 2), dtype=torch.float64
-    )[:steps]
-    times = schedule.time(-2.0 * scale * torch.tan(angles))
+    end = 0.36 * steps**-0.64 if end is None else end
+    start = min(-0.5 * float(schedule.log_snr(1.0)) - math.log(sigma_data), math.log(_NOISE))
+    stop = min(math.log(end), start - 1.0)  # a schedule of little noise still has room for its steps
+    first, last = (math.atan((v - centre) / scale) for v in (start, stop))
+    angles = torch.linspace(first, last, max(steps, 2), dtype=torch.float64)[:steps]
+    ratio = sigma_data * torch.exp(centre + scale * torch.tan(angles))
+    times = _ratio_times(schedule, ratio)
     times[0] = 1.0
-    return torch.cat([times, times.new_zeros(1)])
+    return times
 
 
 def uniform(schedule: Schedule, steps: int) -> Tensor:
@@ -104,6 +125,24 @@ def karras(
     return _ratio_times(schedule, roots[:steps] ** rho)
 
 
+def quadratic(schedule: Schedule, steps: int) -> Tensor:
+    """Squares of equal steps: t = (i / steps)^2, dense near data (Song, Meng & Ermon 2021, appendix D.2)."""
+    return uniform(schedule, steps) ** 2
+
+
+def cosine(schedule: Schedule, steps: int) -> Tensor:
+    """Equal steps of the angle arctan(sigma / alpha), from where the schedule starts to 0.
+
+    It is the uniform grid of the cosine schedule, whatever the schedule (Nichol & Dhariwal 2021, eq. 17).
+    """
+    _check_steps(steps)
+    first = math.atan(_first_ratio(schedule))
+    angles = torch.linspace(first, 0.0, steps + 1, dtype=torch.float64)
+    times = schedule.time(-2.0 * torch.log(torch.tan(angles[:-1])))
+    times[0] = 1.0
+    return torch.cat([times, times.new_zeros(1)])
+
+
 def trailing(schedule: Schedule, steps: int, *, table: int = 1000) -> Tensor:
     """A sub-sequence of a discrete schedule's steps that begins with the last one.
 
@@ -113,10 +152,25 @@ def trailing(schedule: Schedule, steps: int, *, table: int = 1000) -> Tensor:
     Raises:
         ValueError: for more steps than the table has.
     """
-    _check_steps(steps)
-    if steps > table:
-        raise ValueError(f"a table of {table} steps has no sub-sequence of {steps} steps")
+    _check_table(steps, table)
     return (torch.linspace(table, 0, steps + 1, dtype=torch.float64)).round() / table
+
+
+def leading(schedule: Schedule, steps: int, *, table: int = 1000, offset: int = 0) -> Tensor:
+    """A sub-sequence of a discrete schedule's steps that ends with the first one, then data.
+
+    The steps i * floor(table / steps) + 1 + offset, i = steps - 1 ... 0 (Lin et al. 2024, table 2). It starts
+    below t = 1, where the state is not noise alone: the flaw that they report. For comparisons.
+
+    Raises:
+        ValueError: for more steps than the table has, or an offset that leaves it.
+    """
+    _check_table(steps, table)
+    stride = table // steps
+    if not 0 <= offset <= table - (steps - 1) * stride - 1:
+        raise ValueError(f"an offset of {offset} leaves the table of {table} steps")
+    places = torch.arange(steps - 1, -1, -1, dtype=torch.float64) * stride + 1 + offset
+    return torch.cat([places, places.new_zeros(1)]) / table
 
 
 GRIDS: dict[str, GridFunction] = {
@@ -124,7 +178,10 @@ GRIDS: dict[str, GridFunction] = {
     "uniform": uniform,
     "log-snr": log_snr,
     "karras": karras,
+    "quadratic": quadratic,
+    "cosine": cosine,
     "trailing": trailing,
+    "leading": leading,
 }
 """The grids by the names used in files and on the command line."""
 
@@ -148,3 +205,9 @@ def check_grid(grid: Tensor) -> Tensor:
 def _check_steps(steps: int) -> None:
     if steps < 1:
         raise ValueError(f"a sampler takes at least 1 step, got {steps}")
+
+
+def _check_table(steps: int, table: int) -> None:
+    _check_steps(steps)
+    if steps > table:
+        raise ValueError(f"a table of {table} steps has no sub-sequence of {steps} steps")

@@ -5,28 +5,39 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TypeVar
 
-from unstir.samplers.ancestral import DDIM, Ancestral
+from unstir.samplers.adaptive import Adaptive
+from unstir.samplers.adaptive_sde import AdaptiveSDE
+from unstir.samplers.ancestral import Ancestral
+from unstir.samplers.consistency import Consistency
 from unstir.samplers.grids import GRIDS, GridFunction
-from unstir.samplers.multistep import Multistep
-from unstir.samplers.singlestep import Heun
+from unstir.samplers.langevin import AnnealedLangevin, PredictorCorrector
+from unstir.samplers.presets import PRESETS
+from unstir.samplers.singlestep import Heun, RungeKutta, SingleStep
 from unstir.samplers.solve import Solver
-from unstir.samplers.stochastic import EulerMaruyama
+from unstir.samplers.stochastic import EulerMaruyama, StochasticHeun
 from unstir.settings import nearest
 
 T = TypeVar("T")
 
 SOLVERS: dict[str, Callable[[], Solver]] = {
-    "multistep": Multistep,
-    "multistep-1": lambda: Multistep(1),
-    "multistep-3": lambda: Multistep(3),
-    "ddim": DDIM,
+    **{name: preset.make for name, preset in PRESETS.items()},
     "ddpm": Ancestral,
     "ddpm-beta": lambda: Ancestral("beta"),
     "ddpm-learned": lambda: Ancestral("learned"),
+    "euler": lambda: RungeKutta(1),
     "heun": Heun,
+    "rk4": lambda: RungeKutta(4),
+    "dpm-solver-2s": lambda: SingleStep(2),
+    "dpm-solver-3s": lambda: SingleStep(3),
+    "adaptive": Adaptive,
     # Karras et al. 2022, table 5, for ImageNet-64: S_churn, S_tmin, S_tmax, S_noise.
     "edm": lambda: Heun(churn=40.0, window=(0.05, 50.0), inflation=1.003),
     "euler-maruyama": EulerMaruyama,
+    "stochastic-heun": StochasticHeun,
+    "predictor-corrector": PredictorCorrector,
+    "annealed-langevin": AnnealedLangevin,
+    "adaptive-sde": AdaptiveSDE,
+    "consistency": Consistency,
 }
 """The solvers by the names used in files and on the command line."""
 

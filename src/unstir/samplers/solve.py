@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from unstir import noise
+from unstir.brownian import BrownianPath
 from unstir.denoisers import Denoiser, Posterior
 from unstir.processes import Schedule
 from unstir.samplers import grids
@@ -62,11 +63,13 @@ class Problem:
     ) -> None:
         self.denoiser = denoiser
         self.schedule: Schedule = denoiser.schedule
+        self.sigma_data: float = denoiser.sigma_data
         self.steps = len(grid) - 1
         self.index = index
         self.seed = seed
         self.condition = dict(condition)
         self.nfe = 0
+        self._brownian: BrownianPath | None = None
         columns = (grid, *(f(grid) for f in self._functions()))
         rows = zip(*(column.tolist() for column in columns), strict=True)
         self._levels = {row[0]: Level(*row) for row in rows}
@@ -102,6 +105,15 @@ class Problem:
             x.shape[1:], seed=self.seed, index=self.index, stream=stream, step=step, dtype=x.dtype
         )
 
+    def brownian(self, x: Tensor) -> BrownianPath:
+        """The run's Brownian motion of the shape of ``x``: a path that does not depend on the steps taken.
+
+        A solver asks for the increments of its own clock, so twice the steps follow the same path.
+        """
+        if self._brownian is None:
+            self._brownian = BrownianPath(x.shape[1:], seed=self.seed, index=self.index, dtype=x.dtype)
+        return self._brownian
+
 
 @dataclass(frozen=True)
 class State:
@@ -129,9 +141,9 @@ class State:
 class Solver(ABC):
     """A way to step from t to s < t; it holds settings only, all history lives in the `State`."""
 
-    def default_grid(self, schedule: Schedule, steps: int) -> Tensor:
+    def default_grid(self, schedule: Schedule, steps: int, sigma_data: float = 1.0) -> Tensor:
         """The grid that is used if none is given."""
-        return grids.arctan(schedule, steps)
+        return grids.arctan(schedule, steps, sigma_data=sigma_data)
 
     def init(self, problem: Problem, x: Tensor, t: float) -> State:
         """The state before the first step."""
@@ -175,7 +187,8 @@ def sample(
         x_T: the noise to start from at the first time of the grid; by default sigma times standard
             normal noise decided by ``seed`` and the sample's number.
         solver: a solver or its name (see ``samplers.SOLVERS``).
-        steps: intervals of the grid; one evaluation each, two for Heun. Ignored if ``grid`` is a tensor.
+        steps: intervals of the grid; one evaluation each, for the single-step solvers as many as their
+            order. Ignored if ``grid`` is a tensor, and by the adaptive solver.
         grid: a tensor of times, a function (schedule, steps) -> times, or its name (``samplers.GRIDS``);
             by default the solver's own.
         seed: sample i of a seed is the same whatever the batch size.
@@ -196,7 +209,7 @@ def sample(
     method = find_solver(solver) if isinstance(solver, str) else solver
     if not isinstance(grid, Tensor):
         function = find_grid(grid) if isinstance(grid, str) else grid or method.default_grid
-        grid = function(denoiser.schedule, steps)
+        grid = grids.make_grid(function, denoiser.schedule, steps, denoiser.sigma_data)
     times = grids.check_grid(grid)
     first = float(times[0])
     if x_T is None:

@@ -3,6 +3,7 @@
 from unstir.training.bound import bound_term, prior_term
 from unstir.training.checkpoint import Checkpoint, load_newest, save_checkpoint
 from unstir.training.data import ArrayData, Scaling
+from unstir.training.distill import DistillationSettings, Distiller
 from unstir.training.ema import PowerEMA, gamma_of_width, reconstruct
 from unstir.training.noise_levels import LogNormal, NoiseLevels, Uniform
 from unstir.training.objective import Objective
@@ -16,6 +17,8 @@ from unstir.training.trainer import Progress, Trainer, train
 __all__ = [
     "ArrayData",
     "Checkpoint",
+    "DistillationSettings",
+    "Distiller",
     "LogNormal",
     "NoiseLevelSettings",
     "NoiseLevels",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -45,6 +46,10 @@ class Scaling:
         """(batch, *event) in the network's units to data units."""
         shift, scale = self._factors(x)
         return torch.addcmul(shift, x, scale)
+
+    def log_volume(self, event: tuple[int, ...]) -> float:
+        """log |d internal / d data| of an event, -sum log scale: what a log-density in data units gains."""
+        return -math.prod(event) / len(self.scale) * sum(math.log(s) for s in self.scale)
 
 
 @dataclass(frozen=True)
