@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from unstir.model import Model
     from unstir.recipes import RunSettings
     from unstir.recipes.run import Outcome
+    from unstir.samplers import Solver
 
 app = typer.Typer(
     help="unstir: diffusion, forward and back. Train, sample and evaluate diffusion models.",
@@ -192,6 +193,9 @@ def sample(
     n: Annotated[int, typer.Option("-n", help="Number of samples.")] = 64,
     steps: Steps = None,
     solver: SolverName = None,
+    options: Annotated[
+        list[str] | None, typer.Option("--option", metavar="KEY=VALUE", help="A setting of --solver.")
+    ] = None,
     grid: Annotated[str | None, typer.Option(help="Time grid.")] = None,
     label: Annotated[
         str | None,
@@ -222,7 +226,7 @@ def sample(
     solution = model.solve(
         n,
         steps=steps,
-        solver=solver,
+        solver=_solver(solver, options or []),
         grid=grid,
         condition=condition,
         guidance=guidance,
@@ -374,7 +378,7 @@ def bench_samplers(
     device: Device = "auto",
 ) -> None:
     """Accuracy per evaluation: the error of the final state, of every solver, as a table and a plot."""
-    from unstir.evaluation.bench import DETERMINISTIC, bench_samplers, exact_task
+    from unstir.evaluation.bench import DETERMINISTIC, bench_samplers, check_bench, exact_task
     from unstir.evaluation.pictures import save_image
     from unstir.evaluation.problems import benchmark_problems
     from unstir.model import load
@@ -387,6 +391,7 @@ def bench_samplers(
         budgets = [int(word) for word in _words(evaluations)]
     except ValueError:
         raise ValueError(f"--evaluations takes whole numbers and commas, got {evaluations!r}") from None
+    check_bench(names, budgets, _words(grids))
     with console.status("references") as status:
         if folder is None:
             tasks = [exact_task(problem) for problem in benchmark_problems(n)]
@@ -571,6 +576,28 @@ def _train(
         return train_run(
             settings, folder, resume=resume, splits=splits, report=report, tensorboard=tensorboard
         )
+
+
+def _solver(name: str | None, options: list[str]) -> str | Solver | None:
+    """A solver with its options; without any, its name."""
+    if not options:
+        return name
+    if name is None:
+        raise ValueError("--option sets something of the solver that --solver names; name one")
+    import yaml
+
+    from unstir.samplers import find_solver
+
+    values = {}
+    for option in options:
+        key, equals, text = option.partition("=")
+        if not equals:
+            raise ValueError(f"--option takes key=value, such as eta=0.5, got {option!r}")
+        try:
+            values[key.strip().replace("-", "_")] = yaml.safe_load(text)
+        except yaml.YAMLError:
+            raise ValueError(f"the value in --option {option!r} is not valid YAML") from None
+    return find_solver(name, **values)
 
 
 def _condition(model: Model, label: str | None, n: int, first: int) -> dict[str, Any]:

@@ -88,7 +88,7 @@ def test_a_budget_that_a_solver_cannot_keep_to_is_a_gap():
     ("options", "message"),
     [
         ({"budgets": [0]}, "budgets of at least 1 evaluation"),
-        ({"budgets": []}, "at least one task"),
+        ({"budgets": []}, "budgets of at least 1"),
         ({"solvers": ["ddmi"]}, "unknown solver 'ddmi'; did you mean"),
         ({"grids": ["kerras"]}, "unknown grid"),
     ],

@@ -202,12 +202,14 @@ def test_every_name_is_found(table):
 def test_a_state_that_is_not_finite_stops_the_run_and_says_where():
     broken = Recorder(VP(), break_below=0.45)
     grid = torch.tensor([1.0, 0.6, 0.4, 0.0])
-    expected = "after step 3 of 3, at t = 0 \\(log-SNR inf\\); check the denoiser"
+    expected = (
+        rf"after step 3 of 3, from t = 0\.4 \(log-SNR {float(VP().log_snr(0.4)):.4g}\); check the denoiser"
+    )
     with pytest.raises(FloatingPointError, match=expected):
         sample(broken, (2, 2), solver="ddim", grid=grid)
     broken = Recorder(VP(), break_below=0.7)
     with pytest.raises(
-        FloatingPointError, match=rf"step 2 of 3, at t = 0\.4 \(log-SNR {float(VP().log_snr(0.4)):.4g}\)"
+        FloatingPointError, match=rf"step 2 of 3, from t = 0\.6 \(log-SNR {float(VP().log_snr(0.6)):.4g}\)"
     ):
         sample(broken, (2, 2), solver="ddim", grid=grid)
 
@@ -343,3 +345,76 @@ def test_a_gaussian_is_sampled_to_its_moments_by_default():
     x = sample(Gaussian(VP(), torch.full((2,), 3.0), 0.5), (4000, 2)).x.double()
     close(x.mean(), 3.0, atol=0.05)
     close(x.std(), 0.5, rtol=0.03)
+
+
+class Answer(Denoiser):
+    """Answers what it is told to."""
+
+    schedule = VP()
+
+    def __init__(self, answer):
+        super().__init__()
+        self.answer = answer
+
+    def forward(self, x_t, t, **condition):
+        mean = self.answer(x_t)
+        return Posterior(mean, torch.ones_like(mean))
+
+
+@pytest.mark.parametrize(
+    ("answer", "message"),
+    [
+        (lambda x: x[:, :1], r"answered \(3, 1\) torch.float32 to a state of \(3, 2\) torch.float32"),
+        (lambda x: x[:1], r"answered \(1, 2\)"),
+        (lambda x: x.double(), r"answered \(3, 2\) torch.float64 to a state of \(3, 2\) torch.float32"),
+        (lambda x: x.half(), "must have the state's shape and type"),
+    ],
+)
+@every_solver
+def test_an_answer_of_another_shape_or_type_is_refused(solver, answer, message):
+    grid = torch.tensor([0.9, 0.5, 0.0])
+    with pytest.raises(ValueError, match=message):
+        sample(Answer(answer), (3, 2), solver=solver, grid=grid)
+
+
+@every_solver
+def test_a_denoiser_that_returns_nan_stops_the_run_with_a_noise_level(solver):
+    with pytest.raises(FloatingPointError, match="log-SNR"):
+        sample(Answer(lambda x: x * math.nan), (3, 2), solver=solver, grid=torch.tensor([0.9, 0.5, 0.0]))
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=["float16", "bfloat16"])
+@every_solver
+def test_half_precision_networks_are_sampled_to_the_end(solver, dtype):
+    from unstir.denoisers import Network
+    from unstir.networks import MLP
+
+    torch.manual_seed(0)
+    module = MLP(2, width=8, layers=1, variance=True)
+    torch.nn.init.normal_(module.leave.weight, std=0.1)
+    for schedule in (VP(), Cosine()):
+        denoiser = Network(module.to(dtype), schedule, sigma_data=0.7)
+        grid = torch.tensor([0.999, 0.8, 0.5, 0.1, 0.0]) if "euler-m" in solver else None
+        x = sample(denoiser, (3, 2), solver=solver, steps=5, grid=grid).x
+        assert x.dtype == torch.float32
+        assert torch.isfinite(x).all()
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "message"),
+    [
+        ("euler-maruyama", {"rtol": 0.1}, "the solver 'euler-maruyama' has no option 'rtol'; it takes none"),
+        ("stochastic-heun", {"atol": 0.1}, "has no option 'atol'"),
+        ("adaptive-sde", {"tolerance": 0.1}, "has no option 'tolerance'; it takes rtol, atol"),
+        ("multistep", {"order": 7}, "orders 1 to 4, got 7"),
+        ("multistep", {"eta": "much"}, "an option of the solver 'multistep' is of the wrong kind"),
+    ],
+)
+def test_an_option_that_a_solver_does_not_have_is_refused(name, options, message):
+    with pytest.raises(ValueError, match=message):
+        find_solver(name, **options)
+
+
+def test_options_reach_the_solver():
+    assert find_solver("multistep", order=2, eta=0.5).eta == 0.5
+    assert find_solver("heun", churn=3.0).churn == 3.0

@@ -22,7 +22,8 @@ class Network(Denoiser):
     r"""A torch module that sees and predicts numbers of unit variance at every noise level.
 
     With s = sigma_data and n = sqrt(alpha^2 s^2 + sigma^2), the module is given x_t / n and the log-SNR,
-    and predicts the target scaled to unit variance, F:
+    and predicts the target scaled to unit variance, F; x_t / n comes in the type of the module's parameters
+    (float16, bfloat16), the log-SNR in that of the state, and everything outside the module stays there:
 
     ==========  =======================================  =====================================
     target      E[x_0 | x_t]                             notes
@@ -68,7 +69,9 @@ class Network(Denoiser):
     def forward(self, x_t: Tensor, t: Tensor | float, **condition: Any) -> Posterior:
         c = self._scalars(t) if isinstance(t, float) else self._tensors(t, x_t)
         log_snr = c.log_snr if isinstance(c.log_snr, Tensor) else x_t.new_full((len(x_t),), c.log_snr)
-        raw = self.module(x_t * c.enter, log_snr, **condition)
+        x = x_t * c.enter
+        kind = self._kind()
+        raw = self.module(x if kind is None else x.to(kind), log_snr, **condition)
         head = None
         if getattr(self.module, "variance", False):
             raw, head = raw.chunk(2, dim=1)
@@ -80,6 +83,12 @@ class Network(Denoiser):
         if head is None:
             return Posterior(mean)
         return Posterior(mean, head.to(x_t.dtype).clamp(*LOG_VARIANCE_RANGE).exp() * c.variance)
+
+    def _kind(self) -> torch.dtype | None:
+        """The type that the module computes in, if it has parameters."""
+        for parameter in self.module.parameters():
+            return parameter.dtype
+        return None
 
     def _tensors(self, t: Tensor | float, x_t: Tensor) -> _Coefficients:
         values = _coefficients(self.schedule, self.target, self.sigma_data, times(t, len(x_t), x_t.device))

@@ -176,12 +176,9 @@ def bench_samplers(
     Raises:
         ValueError: for an unknown name, no task, or a budget below 1.
     """
-    if not tasks or not budgets or min(budgets) < 1:
-        raise ValueError("a benchmark needs at least one task and budgets of at least 1 evaluation")
-    for name in solvers:
-        find_solver(name)
-    for name in grids:
-        find_grid(name)
+    check_bench(solvers, budgets, grids)
+    if not tasks:
+        raise ValueError("a benchmark needs at least one task")
     pairs = [(solver, grid) for solver in solvers for grid in ("own", *grids)]
     rows = []
     for done, (solver, grid) in enumerate(pairs):
@@ -195,6 +192,20 @@ def bench_samplers(
             on_row(done + 1, len(pairs))
     rows.sort(key=lambda row: (math.isnan(row.mean), row.mean))
     return Bench(tuple(budgets), tuple(task.name for task in tasks), tuple(rows))
+
+
+def check_bench(solvers: Sequence[str], budgets: Sequence[int], grids: Sequence[str]) -> None:
+    """Check the settings of a benchmark.
+
+    Raises:
+        ValueError: for an unknown name, or budgets that are none or below 1.
+    """
+    if not budgets or min(budgets) < 1:
+        raise ValueError("a benchmark needs budgets of at least 1 evaluation")
+    for name in solvers:
+        find_solver(name)
+    for name in grids:
+        find_grid(name)
 
 
 def _error(task: Task, solver: str, grid: str, budget: int) -> float:

@@ -110,7 +110,8 @@ def _covariances(count: int, d: int, *, seed: int, low: float, high: float) -> T
     """Random covariances whose deviations are geometric from ``low`` to ``high``."""
     basis, _ = torch.linalg.qr(_random(count, d, d, seed=seed))
     spectrum = torch.logspace(math.log10(high), math.log10(low), d, dtype=torch.float64) ** 2
-    return basis * spectrum @ basis.mT
+    covariances: Tensor = basis * spectrum @ basis.mT
+    return covariances
 
 
 def gaussian_2(schedule: Schedule) -> GaussianMixture:

@@ -19,7 +19,6 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
@@ -28,6 +27,11 @@ from numpy.typing import NDArray
 Array = NDArray[np.float64]
 Coordinate = Callable[[Array, float], Array]
 """(ell, sigma_data) -> the variable in which predictions are interpolated; inf where it has no end."""
+Point = tuple[float, float, float]
+"""alpha, sigma and ell of a noise level."""
+
+LARGEST_WEIGHTS = 12.0
+"""A polynomial whose weights add up to more than this multiple of their sum loses its oldest node."""
 
 
 def correlation(ell: Array, sigma_data: float) -> Array:
@@ -48,8 +52,8 @@ def correlation(ell: Array, sigma_data: float) -> Array:
 def angle(ell: Array, sigma_data: float) -> Array:
     r"""The angle -arctan(r / c) between data and noise, c = sigma_data: finite at both ends.
 
-    Its cosine is the correlation of x_t with x_0 for data of deviation c. With v it makes the probability flow
-    of such data a rotation (Salimans & Ho 2022, appendix D; Lu & Song 2025, TrigFlow, eq. 2).
+    Its cosine is the correlation of x_t with x_0 for data of deviation c. With v it makes the probability
+    flow of such data a rotation (Salimans & Ho 2022, appendix D; Lu & Song 2025, TrigFlow, eq. 2).
     """
     return -np.arctan(_noise_ratio(ell) / sigma_data)
 
@@ -100,7 +104,6 @@ class Prediction(ABC):
         r"""The time of the Brownian motion B with noise = H_s |B(clock_s) - B(clock_t)|."""
 
 
-@dataclass(frozen=True)
 class DataPrediction(Prediction):
     """F = E[x_0 | x_t]: H = r^q (DPM-Solver++, Lu et al. 2022b, eq. 8; its SDE, eq. 18)."""
 
@@ -119,7 +122,6 @@ class DataPrediction(Prediction):
         return math.exp(min(2.0 * eta**2 * ell, 700.0))
 
 
-@dataclass(frozen=True)
 class NoisePrediction(Prediction):
     """F = E[epsilon | x_t]: H = 1 (DPM-Solver, Lu et al. 2022, eq. 3.4; DEIS, Zhang & Chen 2023, eq. 8)."""
 
@@ -141,7 +143,6 @@ class NoisePrediction(Prediction):
         return eta**2 * math.exp(min(-2.0 * ell, 700.0))
 
 
-@dataclass(frozen=True)
 class VelocityPrediction(Prediction):
     r"""F = v of data scaled to unit variance: H = (c^2 + r^2)^{q/2}, c = sigma_data.
 
@@ -233,3 +234,58 @@ def _lagrange(at: Array, nodes: Array) -> Array:
         others = np.delete(nodes, j)
         rows.append(np.prod((at[None] - others[:, None]) / (node - others)[:, None], axis=0))
     return np.stack(rows)
+
+
+def growth(prediction: Prediction, ell: float, eta: float, sigma_data: float) -> float:
+    """H at one noise level."""
+    return math.exp(float(prediction.log_h(np.array([ell]), 1.0 + eta**2, sigma_data)[0]))
+
+
+@lru_cache(maxsize=8192)
+def step_coefficients(
+    prediction: Prediction,
+    coordinate: Coordinate,
+    eta: float,
+    sigma_data: float,
+    start: Point,
+    end: Point,
+    nodes: tuple[float, ...],
+) -> tuple[float, tuple[float, ...]]:
+    """The factors of x at the start of a step, and of the predictions, in x at its end.
+
+    Args:
+        prediction: what is interpolated; from pure noise (alpha = 0) it is x0 if it says nothing there.
+        coordinate: in which variable.
+        eta: stochasticity.
+        sigma_data: deviation of the data.
+        start: of the step.
+        end: of the step.
+        nodes: ell of the predictions, newest first; the oldest are dropped while the weights are large.
+
+    Returns:
+        The factor of x, and as many of predictions as are used.
+    """
+    pure, to_data = start[0] == 0.0, end[1] == 0.0
+    if pure and not prediction.at_pure_noise:
+        prediction, nodes = PREDICTIONS["x0"], nodes[:1]
+    nodes = _usable(coordinate, nodes, to_data)
+    while True:
+        keep, *weights = exponential_weights(prediction, coordinate, sigma_data, eta, start[2], end[2], nodes)
+        if len(nodes) == 1 or sum(map(abs, weights)) <= LARGEST_WEIGHTS * abs(sum(weights)):
+            break
+        nodes = nodes[:-1]
+    scaled = tuple(end[0] * weight for weight in weights)
+    if to_data and prediction.name == "x0":
+        return 0.0, scaled
+    if pure:  # H grows like r^q, and y_t / H_t is x_t / sigma_t without noise, nothing with it
+        forgets = eta > 0.0
+        return (0.0 if forgets else end[0] * growth(prediction, end[2], eta, sigma_data) / start[1]), scaled
+    return keep * end[0] / start[0], scaled
+
+
+def _usable(coordinate: Coordinate, nodes: tuple[float, ...], to_data: bool) -> tuple[float, ...]:
+    """The newest nodes that are finite in the coordinate; one if the step ends where it has no end."""
+    if coordinate in (angle, correlation):
+        return nodes
+    finite = tuple(node for node in nodes if math.isfinite(node)) or nodes[:1]
+    return finite[:1] if to_data and coordinate is half_log_snr else finite

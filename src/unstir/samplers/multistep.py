@@ -3,35 +3,37 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from torch import Tensor
 
 from unstir.samplers.exponential import (
     COORDINATES,
     PREDICTIONS,
+    Point,
     Prediction,
-    exponential_weights,
+    growth,
+    step_coefficients,
 )
 from unstir.samplers.solve import Level, Problem, Solver, State
 from unstir.settings import nearest
-
-LARGEST_WEIGHTS = 12.0
-"""A polynomial whose weights add up to more than this multiple of their sum loses its oldest node."""
 
 WIDTH = 0.66
 """The default scale of the coordinate in units of the deviation of the data."""
 
 
-@dataclass(frozen=True)
-class _Memory:
+def point(level: Level) -> Point:
+    """alpha, sigma and log(alpha / sigma) of a noise level."""
+    return level.alpha, level.sigma, level.half_log_snr
+
+
+class _Memory(NamedTuple):
     """Past predictions, newest first, and the step that the corrector will redo: its start and noise."""
 
-    levels: tuple[Level, ...] = ()
+    nodes: tuple[float, ...] = ()
     outputs: tuple[Tensor, ...] = ()
     x: Tensor | None = None
-    origin: Level | None = None
+    origin: Point | None = None
     noise: Tensor | None = None
 
 
@@ -108,6 +110,7 @@ class Multistep(Solver):
         self.prediction: Prediction = PREDICTIONS[prediction]
         self.coordinate = COORDINATES[coordinate]
         self.sigma_data = sigma_data
+        self._keep = max(order, self.corrector - 1, last)
 
     @property
     def convergence(self) -> int:
@@ -118,103 +121,62 @@ class Multistep(Solver):
         return State(problem, x, t, memory=_Memory())
 
     def step(self, state: State, s: float) -> State:
-        problem, past = state.problem, state.memory
-        here, there = problem.level(state.t), problem.level(s)
-        x = state.x
-        mean = problem.evaluate(x, here.t).mean
-        outputs = (self._predict(problem, x, here, mean), *past.outputs)
-        levels = (here, *past.levels)
-        start = self.eta == 0 and 1 <= state.step < self.convergence - 1
-        origin, origin_noise, base = past.origin, past.noise, past.x
-        corrects = self.prediction.at_pure_noise or (origin is not None and origin.alpha > 0.0)
-        if origin is not None and base is not None and corrects and (self.corrector or start):
+        problem, past, x = state.problem, state.memory, state.x
+        here, there = point(problem.level(state.t)), point(problem.level(s))
+        c = self.sigma_data or WIDTH * problem.sigma_data
+        mean = problem.evaluate(x, state.t).mean
+        outputs = (self._predict(x, mean, here, c), *past.outputs)
+        nodes = (here[2], *past.nodes)
+        start = self.eta == 0.0 and 1 <= state.step < self.convergence - 1
+        if (self.corrector or start) and self._redoes(past.origin):
             count = max(self.corrector, state.step + 1) if start else self.corrector
-            x = self._integrate(problem, base, origin, here, levels[:count], outputs[:count], origin_noise)
+            x = self._integrate(past.x, past.origin, here, nodes[:count], outputs, c, past.noise)
             if start and state.step == 1 and self.convergence >= 4:
-                mean = problem.evaluate(x, here.t).mean
-                outputs = (self._predict(problem, x, here, mean), *past.outputs)
-                x = self._integrate(problem, base, origin, here, levels[:2], outputs[:2], origin_noise)
-        if there.sigma == 0 and self.last == 1:
-            return state.advance(there.alpha * mean, s, past)
-        noise = self._noise(problem, x, here, there)
-        count = self.last if there.sigma == 0 else self.order
-        x_s = self._integrate(problem, x, here, there, levels[:count], outputs[:count], noise)
-        keep = max(self.order, self.corrector - 1, self.last)
-        if start and state.step < self.convergence - 2 and base is not None:  # redo from the very start
-            return state.advance(x_s, s, _Memory(levels[:keep], outputs[:keep], base, origin, origin_noise))
-        return state.advance(x_s, s, _Memory(levels[:keep], outputs[:keep], x, here, noise))
+                mean = problem.evaluate(x, state.t).mean
+                outputs = (self._predict(x, mean, here, c), *past.outputs)
+                x = self._integrate(past.x, past.origin, here, nodes[:2], outputs, c, past.noise)
+        if there[1] == 0.0 and self.last == 1:
+            return state.advance(there[0] * mean, s, past)
+        noise = self._noise(problem, x, here, there, c)
+        count = self.last if there[1] == 0.0 else self.order
+        x_s = self._integrate(x, here, there, nodes[:count], outputs, c, noise)
+        nodes, outputs = nodes[: self._keep], outputs[: self._keep]
+        if start and state.step < self.convergence - 2:  # the next correction begins at the very start
+            return state.advance(x_s, s, past._replace(nodes=nodes, outputs=outputs))
+        return state.advance(x_s, s, _Memory(nodes, outputs, x, here, noise))
 
-    def _predict(self, problem: Problem, x: Tensor, level: Level, mean: Tensor) -> Tensor:
+    def _redoes(self, origin: Point | None) -> bool:
+        """Whether there is a step to redo with the newest prediction."""
+        return origin is not None and (self.prediction.at_pure_noise or origin[0] > 0.0)
+
+    def _predict(self, x: Tensor, mean: Tensor, here: Point, c: float) -> Tensor:
         """What is interpolated, from the state and its posterior mean."""
-        from_x, from_mean = self.prediction.mixture(level.alpha, level.sigma, self._scale(problem))
+        from_x, from_mean = self.prediction.mixture(here[0], here[1], c)
         if from_x == 0.0:
             return mean if from_mean == 1.0 else mean * from_mean
         return (x * from_x).add_(mean, alpha=from_mean)
 
-    def _scale(self, problem: Problem) -> float:
-        return self.sigma_data or WIDTH * problem.sigma_data
-
-    def _noise(self, problem: Problem, x: Tensor, here: Level, there: Level) -> Tensor | None:
+    def _noise(self, problem: Problem, x: Tensor, here: Point, there: Point, c: float) -> Tensor | None:
         """The noise of a step, in units of y: H_s times an increment of the Brownian path."""
-        if self.eta == 0.0 or there.sigma == 0.0:
+        if self.eta == 0.0 or there[1] == 0.0:
             return None
-        c = self._scale(problem)
-        clock = [self.prediction.clock(level.half_log_snr, self.eta, c) for level in (here, there)]
-        increment = problem.brownian(x).increment(min(clock), max(clock))
-        return increment * self._h(there, c)
-
-    def _h(self, level: Level, c: float) -> float:
-        import numpy as np
-
-        q = 1.0 + self.eta**2
-        return math.exp(float(self.prediction.log_h(np.array([level.half_log_snr]), q, c)[0]))
+        first, second = (self.prediction.clock(ell, self.eta, c) for ell in (here[2], there[2]))
+        increment = problem.brownian(x).increment(min(first, second), max(first, second))
+        return increment * growth(self.prediction, there[2], self.eta, c)
 
     def _integrate(
         self,
-        problem: Problem,
         x: Tensor,
-        start: Level,
-        end: Level,
-        levels: Sequence[Level],
-        outputs: Sequence[Tensor],
+        start: Point,
+        end: Point,
+        nodes: tuple[float, ...],
+        outputs: tuple[Tensor, ...],
+        c: float,
         noise: Tensor | None,
     ) -> Tensor:
         """x at ``end`` from x at ``start`` and the predictions, with the noise of the interval."""
-        keep, weights = self._weights(start, end, tuple(level.half_log_snr for level in levels), problem)
+        keep, weights = step_coefficients(self.prediction, self.coordinate, self.eta, c, start, end, nodes)
         result = x * keep
         for weight, output in zip(weights, outputs, strict=False):
             result.add_(output, alpha=weight)  # of a fresh tensor
-        if noise is not None:
-            result.add_(noise, alpha=end.alpha)
-        return result
-
-    def _weights(
-        self, start: Level, end: Level, nodes: tuple[float, ...], problem: Problem
-    ) -> tuple[float, tuple[float, ...]]:
-        """The factor of x at ``start``, and those of the predictions that are used, in x at ``end``."""
-        prediction, c = self.prediction, self._scale(problem)
-        pure = start.alpha == 0.0
-        if pure and not prediction.at_pure_noise:
-            prediction, nodes = PREDICTIONS["x0"], nodes[-1:]
-        nodes = self._usable(nodes, end)
-        while True:
-            keep, *weights = exponential_weights(
-                prediction, self.coordinate, c, self.eta, start.half_log_snr, end.half_log_snr, nodes
-            )
-            if len(nodes) == 1 or sum(map(abs, weights)) <= LARGEST_WEIGHTS * abs(sum(weights)):
-                break
-            nodes = nodes[:-1]
-        scaled = tuple(end.alpha * weight for weight in weights)
-        if end.sigma == 0.0 and prediction.name == "x0":
-            return 0.0, scaled
-        if pure:  # H grows like r^q, and y_t / H_t is x_t / sigma_t without noise, nothing with it
-            return (end.alpha * self._h(end, c) / start.sigma if self.eta == 0.0 else 0.0), scaled
-        return keep * end.alpha / start.alpha, scaled
-
-    def _usable(self, nodes: tuple[float, ...], end: Level) -> tuple[float, ...]:
-        """The newest nodes that are finite in the coordinate; one if the step ends where it has no end."""
-        if self.coordinate in (COORDINATES["angle"], COORDINATES["correlation"]):
-            return nodes
-        finite = [node for node in nodes if math.isfinite(node)] or [nodes[0]]
-        unending = end.sigma == 0.0 and self.coordinate is COORDINATES["log-snr"]
-        return tuple(finite[:1] if unending else finite)
+        return result if noise is None else result.add_(noise, alpha=end[0])

@@ -19,7 +19,7 @@ class Preset:
         note: how it differs from the paper's own formula, if it does.
     """
 
-    make: Callable[[], Multistep]
+    make: Callable[..., Multistep]
     order: int
     source: str
     note: str = ""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TypeVar
+from inspect import signature
+from typing import Any, TypeVar
 
 from unstir.samplers.adaptive import Adaptive
 from unstir.samplers.adaptive_sde import AdaptiveSDE
@@ -19,7 +20,7 @@ from unstir.settings import nearest
 
 T = TypeVar("T")
 
-SOLVERS: dict[str, Callable[[], Solver]] = {
+SOLVERS: dict[str, Callable[..., Solver]] = {
     **{name: preset.make for name, preset in PRESETS.items()},
     "ddpm": Ancestral,
     "ddpm-beta": lambda: Ancestral("beta"),
@@ -42,13 +43,22 @@ SOLVERS: dict[str, Callable[[], Solver]] = {
 """The solvers by the names used in files and on the command line."""
 
 
-def find_solver(name: str) -> Solver:
-    """The solver of that name, with its default settings.
+def find_solver(name: str, **options: Any) -> Solver:
+    """The solver of that name, with its default settings but for the options.
 
     Raises:
-        ValueError: for an unknown name, with the nearest one.
+        ValueError: for an unknown name, with the nearest one; for an option that it does not have.
     """
-    return _find("solver", name, SOLVERS)()
+    make = _find("solver", name, SOLVERS)
+    known = list(signature(make).parameters)
+    for option in options:
+        if option not in known:
+            takes = f"it takes {', '.join(known)}" if known else "it takes none"
+            raise ValueError(f"the solver {name!r} has no option {option!r}; {takes}")
+    try:
+        return make(**options)
+    except TypeError:
+        raise ValueError(f"an option of the solver {name!r} is of the wrong kind, got {options}") from None
 
 
 def find_grid(name: str) -> GridFunction:

@@ -231,8 +231,8 @@ def sample(
     _check_finite(state)
     states = [state.x] if path else []
     for s in times[1:].tolist():
-        state = method.step(state, s)
-        _check_finite(state)
+        state, began = method.step(state, s), state.t
+        _check_finite(state, began)
         if path:
             states.append(state.x)
         if on_step is not None:
@@ -246,13 +246,13 @@ def _device(denoiser: Denoiser) -> torch.device:
     return torch.device("cpu")
 
 
-def _check_finite(state: State) -> None:
+def _check_finite(state: State, began: float | None = None) -> None:
     # One sum is cheaper than a look at every entry; only a sum that overflows needs the second look.
     if math.isfinite(float(state.x.sum())) or bool(torch.isfinite(state.x).all()):
         return
-    level = state.problem.level(state.t)
-    where = f"after step {state.step} of {state.problem.steps}" if state.step else "at the start"
+    level = state.problem.level(state.t if began is None else began)
+    where = f"after step {state.step} of {state.problem.steps}, from" if state.step else "at the start, at"
     raise FloatingPointError(
-        f"the state is not finite {where}, at t = {state.t:.6g} (log-SNR {level.log_snr:.4g}); "
+        f"the state is not finite {where} t = {level.t:.6g} (log-SNR {level.log_snr:.4g}); "
         "check the denoiser there, or take another grid or solver"
     )
