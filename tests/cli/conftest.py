@@ -29,6 +29,17 @@ def trained(unstir, tmp_path_factory):
     return place / "run"
 
 
+@pytest.fixture(scope="session")
+def plane(unstir, tmp_path_factory):
+    """A run on points of the plane of a few steps; read only."""
+    place = tmp_path_factory.mktemp("plane")
+    unstir.good(
+        place, "train", "two-moons", "--samples", 2048, "--set", "network.width=16",
+        "--set", "training.batch=64", "--set", "data.limit=200", "--out", "run",
+    )  # fmt: skip
+    return place / "run"
+
+
 @pytest.fixture
 def run(trained, tmp_path):
     """A copy of the trained run that may be changed, in the test's own folder."""

