@@ -115,11 +115,11 @@ def test_the_arctan_grid_is_uniform_in_its_variable():
     angles = torch.atan((-0.5 * VP().log_snr(times[:-1]) + 0.17) / 1.3)
     close(angles.diff(), angles.diff()[:1].expand(19), rtol=1e-9)
     assert float(times[0]) == 1.0
-    close(-0.5 * VP().log_snr(times[-2]), math.log(0.36 * 20**-0.64), rtol=1e-12)
+    close(-0.5 * VP().log_snr(times[-2]), math.log(0.65 / 20), rtol=1e-12)
     close(-0.5 * VP().log_snr(arctan(VP(), 20, end=0.3)[-2]), math.log(0.3), rtol=1e-12)
     scaled = arctan(VE(sigma_max=80.0), 20, sigma_data=0.5)
     inner = -0.5 * VE().log_snr(scaled[1:-1]) - math.log(0.5)
-    close(inner[-1], math.log(0.36 * 20**-0.64), rtol=1e-9)
+    close(inner[-1], math.log(0.65 / 20), rtol=1e-9)
     places = torch.atan((torch.cat([torch.tensor([math.log(160.0)]), inner]) + 0.17) / 1.3)
     close(places.diff(), places.diff()[:1].expand(19), rtol=1e-6)
 

@@ -69,10 +69,10 @@ def arctan(
         sigma_data: standard deviation of the data.
         centre: the densest place, in log(r / sigma_data).
         scale: half the width of the dense region.
-        end: the last level before the jump to data, in units of sigma_data; by default 0.36 / steps^0.64.
+        end: the last level before the jump to data, in units of sigma_data; by default 0.65 / steps.
     """
     _check_steps(steps)
-    end = 0.36 * steps**-0.64 if end is None else end
+    end = 0.65 / steps if end is None else end
     start = min(-0.5 * float(schedule.log_snr(1.0)) - math.log(sigma_data), math.log(_NOISE))
     stop = min(math.log(end), start - 1.0)  # a schedule of little noise still has room for its steps
     first, last = (math.atan((v - centre) / scale) for v in (start, stop))

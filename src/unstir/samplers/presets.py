@@ -37,7 +37,7 @@ def _log_snr(order: int, corrector: int = 0, prediction: str = "x0", eta: float 
 _EXACT = "weights by exact integration instead of an expansion in the step"
 
 PRESETS: dict[str, Preset] = {
-    "multistep": Preset(Multistep, 3, "the library's default; see `Multistep`"),
+    "multistep": Preset(Multistep, 3, "the library's default; see `scheme_for`"),
     "multistep-1": Preset(lambda: Multistep(1), 2, "see `Multistep`"),
     "multistep-2": Preset(lambda: Multistep(2), 2, "see `Multistep`"),
     "multistep-3": Preset(lambda: Multistep(3), 3, "see `Multistep`"),

@@ -19,7 +19,7 @@ from unstir.samplers.solve import sample
 
 Array = NDArray[np.float64]
 
-CANDIDATES: tuple[tuple[int, int, int], ...] = ((2, 2, 2), (3, 3, 3), (4, 3, 3))
+CANDIDATES: tuple[tuple[int, int, int], ...] = ((2, 2, 2), (2, 3, 2), (3, 3, 3), (4, 3, 3))
 """The (order, corrector, last) that are tried; all take one evaluation a step."""
 
 
@@ -113,7 +113,7 @@ def tune(
         for order, corrector, last in CANDIDATES
     ]
     best = sorted(first, key=search.error)[:2]
-    return min((search.improve(grid, rounds) for grid in best), key=search.error)
+    return min((*best, *(search.improve(grid, rounds) for grid in best)), key=search.error)
 
 
 def _default_levels(denoiser: Denoiser, evaluations: int) -> tuple[float, ...]:
@@ -156,9 +156,8 @@ class _Search:
         return difference
 
     def error(self, grid: TunedGrid) -> float:
-        """The geometric mean over the samples of their errors."""
-        each = np.square(self.residual(grid).reshape(len(self.x_T), -1)).mean(1)
-        return float(np.exp(0.5 * np.log(each + 1e-30).mean()))
+        """Root mean square error of an entry."""
+        return float(np.sqrt(np.mean(self.residual(grid) ** 2)))
 
     def improve(self, grid: TunedGrid, rounds: int) -> TunedGrid:
         from scipy.optimize import least_squares
