@@ -47,11 +47,13 @@ def main() -> None:
     parser.add_argument("run", type=Path)
     parser.add_argument("--distilled", type=Path)
     parser.add_argument("--seeds", type=int, default=2)
+    parser.add_argument("--solvers", help="names, separated by commas; default: all")
     parser.add_argument("--out", type=Path)
     parser.add_argument("--picture", type=Path)
     options = parser.parse_args()
     torch.set_num_threads(1)
-    rows = [measure(options.run, solver, steps, options.seeds) for solver, steps in RUNS]
+    chosen = options.solvers.split(",") if options.solvers else [solver for solver, _ in RUNS]
+    rows = [measure(options.run, *run, options.seeds) for run in RUNS if run[0] in chosen]
     if options.distilled:
         rows += [measure(options.distilled, "consistency", steps, options.seeds) for steps in (1, 2, 4)]
     if options.out:
@@ -86,18 +88,22 @@ def measure(run: Path, solver: str, steps: int, seeds: int) -> dict[str, Any]:
 def draw(rows: list[dict[str, Any]], path: Path) -> None:
     """Fréchet distance over evaluations, one line a solver."""
     figure, axes = new_figure(8.0, 5.0)
-    for solver in dict.fromkeys(row["solver"] for row in rows):
-        mine = [(row["evaluations"], row["frechet"]) for row in rows if row["solver"] == solver]
-        thick = solver in ("multistep", "consistency")
+    for place, solver in enumerate(dict.fromkeys(row["solver"] for row in rows)):
+        mine = sorted((row["evaluations"], row["frechet"]) for row in rows if row["solver"] == solver)
         axes.plot(
-            *zip(*sorted(mine), strict=True),
-            "o-",
+            *zip(*mine, strict=True),
+            marker="os^Dv"[place % 5],
+            color=f"C{place % 10}",
+            linestyle="-" if place < 10 else "--",
+            linewidth=2.5 if solver in ("multistep", "consistency") else 1.0,
+            markersize=5,
             label=solver,
-            linewidth=2.5 if thick else 1.0,
-            markersize=4,
         )
     axes.axhline(rows[0]["heldout"], color="grey", linestyle=":", label="held-out digits")
     axes.set(xscale="log", yscale="log", xlabel="evaluations of the network", ylabel="Fréchet distance")
+    axes.yaxis.set_minor_formatter("")
+    axes.set_yticks([0.1, 0.2, 0.5, 1.0, 2.0], ["0.1", "0.2", "0.5", "1", "2"])
+    axes.set_xticks([1, 2, 5, 10, 20, 50, 200, 1000], ["1", "2", "5", "10", "20", "50", "200", "1,000"])
     axes.legend(fontsize=7, frameon=False, ncols=2)
     axes.grid(visible=True, alpha=0.3)
     save_image(figure_to_image(figure), path)

@@ -79,7 +79,8 @@ def test_noise_of_the_steps_depends_on_the_sample_when_the_start_is_given(solver
 @pytest.mark.parametrize("name", PURE_NOISE)
 def test_schedules_that_end_in_pure_noise_are_sampled_from_there(solver, name):
     schedule = SCHEDULES[name]
-    for steps in (1, 2, 3, 50):
+    # The adaptive ones take as many steps as they need between any two times.
+    for steps in (1, 2, 3) if solver.startswith("adaptive") else (1, 2, 3, 50):
         result = sample(mixture(schedule), (64, 2), solver=solver, steps=steps, grid="arctan")
         assert float(result.grid[0]) == 1.0
         assert float(result.grid[-1]) == 0.0
