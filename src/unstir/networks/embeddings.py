@@ -39,7 +39,8 @@ class NoiseEmbedding(nn.Module):
         """Embed ``log_snr`` of shape (batch,), finite; returns (batch, width)."""
         angles = log_snr.float()[:, None] * self.frequencies
         waves = torch.cat([angles.cos(), angles.sin()], dim=1) * math.sqrt(2.0)
-        return self.layers(waves.to(next(self.layers.parameters()).dtype))  # type: ignore[no-any-return]
+        weight = next(self.layers.parameters(), waves)
+        return self.layers(waves.to(weight.dtype))  # type: ignore[no-any-return]
 
 
 class ConditionEmbedding(nn.Module):
