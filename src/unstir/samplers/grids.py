@@ -58,8 +58,8 @@ def arctan(
 
     .. math:: F(v) = \arctan((v - centre) / scale)
 
-    so the density of levels falls by half at a distance of ``scale`` from the centre. The numbers are the
-    best ones (least error of `Multistep` in the geometric mean, 5 to 20 steps) over 64 random mixtures of
+    so the density of levels falls by half at a distance of ``scale`` from the centre. The numbers are near
+    the best ones (least error of `Multistep` in the geometric mean, 5 to 20 steps) over 64 random mixtures of
     Gaussians of 1 to 128 dimensions; the optimum is flat. A schedule that goes beyond 160 sigma_data (about
     where `VP` ends) starts where it starts, and its other levels are as if it started there.
 
