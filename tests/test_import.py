@@ -20,7 +20,7 @@ FLOORS = {
     **dict.fromkeys(("denoisers", "physics"), 4),
     **dict.fromkeys(("samplers", "guidance", "training"), 5),
     **dict.fromkeys(("model", "evaluation", "interop"), 6),
-    **dict.fromkeys(("studio", "recipes"), 7),
+    **dict.fromkeys(("studio", "recipes", "simulations"), 7),
     **dict.fromkeys(("cli", "__main__"), 8),
 }
 

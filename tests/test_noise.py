@@ -155,3 +155,10 @@ def test_a_step_out_of_range_is_refused(step):
 def test_a_seed_of_more_than_64_bits_is_refused(seed):
     with pytest.raises(ValueError, match="at most 64 bits"):
         noise.normal((1,), seed=seed, index=index(1), stream=Stream.STEP)
+
+
+def test_words_are_what_uniform_numbers_are_made_of_and_more_of_them_begin_alike():
+    address = {"seed": 3, "index": index(4), "stream": Stream.JUMP, "step": 2}
+    words = noise.words(11, **address)
+    assert torch.equal(noise.words(5, **address), words[:, :5])
+    assert torch.equal(uniform((11,), **address), (words.double() + 0.5) / 2.0**32)

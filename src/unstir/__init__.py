@@ -35,17 +35,27 @@ _HOMES = {
     "MLP": "unstir.networks",
     "train": "unstir.training",
     "from_diffusers": "unstir.interop",
+    "Axis": "unstir.spaces",
+    "Grid": "unstir.spaces",
+    "Graph": "unstir.spaces",
+    "Tree": "unstir.spaces",
+    "diffusion": "unstir.generators",
+    "evolve": "unstir.physics",
 }
 
 _ROOMS = (
     "denoisers",
     "evaluation",
+    "generators",
     "guidance",
     "interop",
     "networks",
+    "physics",
     "processes",
     "recipes",
     "samplers",
+    "simulations",
+    "spaces",
     "training",
 )
 
@@ -72,12 +82,14 @@ if TYPE_CHECKING:
     from unstir.denoisers import GaussianMixture as GaussianMixture
     from unstir.denoisers import Network as Network
     from unstir.denoisers import Posterior as Posterior
+    from unstir.generators import diffusion as diffusion
     from unstir.guidance import ClassifierFree as ClassifierFree
     from unstir.interop import from_diffusers as from_diffusers
     from unstir.model import Model as Model
     from unstir.model import load as load
     from unstir.networks import MLP as MLP
     from unstir.networks import UNet as UNet
+    from unstir.physics import evolve as evolve
     from unstir.processes import VE as VE
     from unstir.processes import VP as VP
     from unstir.processes import Cosine as Cosine
@@ -87,4 +99,8 @@ if TYPE_CHECKING:
     from unstir.processes import from_betas as from_betas
     from unstir.samplers import Solution as Solution
     from unstir.samplers import sample as sample
+    from unstir.spaces import Axis as Axis
+    from unstir.spaces import Graph as Graph
+    from unstir.spaces import Grid as Grid
+    from unstir.spaces import Tree as Tree
     from unstir.training import train as train

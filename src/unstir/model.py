@@ -96,6 +96,11 @@ class ModelConfig(Settings):
     vector: int = 0
     sampling: SamplingSettings = SamplingSettings()
 
+    @field_validator("schedule", mode="before")
+    @classmethod
+    def _named_schedule(cls, value: Any) -> Any:
+        return {"name": value} if isinstance(value, str) else value
+
     @field_validator("schedule")
     @classmethod
     def _known_schedule(cls, value: dict[str, Any]) -> dict[str, Any]:

@@ -41,6 +41,27 @@ class Stream(IntEnum):
     DISTILL_NOISE = 30
     DISTILL_CONDITION = 31
     DISTILL_ORDER = 32
+    TREE = 40
+    TREE_WALK = 41
+    TREE_REGIONS = 42
+    TREE_ANCESTORS = 43
+    PASSAGE = 45
+    WALK = 46
+    REPRODUCTION = 47
+    SEARCH = 48
+    JUMP = 55
+    JUMP_PATH = 56
+    JUMP_COUNT = 57
+    HOP = 58
+    HOP_COUNT = 59
+    FRAP = 65
+    CONNECTOME = 66
+    CONNECTOME_SHUFFLE = 67
+    CONNECTOME_REWIRE = 68
+    SOW = 80
+    PERTURB = 81
+    CONNECTOME_BOOTSTRAP = 69
+    BLUR = 75
     BROWNIAN = 240
 
 
@@ -87,6 +108,17 @@ def _words(count: int, seed: int, index: Tensor, stream: Stream, step: int | Ten
     counter[3] = int(stream) * _STEPS + (step[:, None] if isinstance(step, Tensor) else step)
     words = philox(counter.reshape(4, -1), seed & (2**64 - 1))
     return words.reshape(4, len(index), blocks).permute(1, 2, 0).reshape(len(index), 4 * blocks)
+
+
+def words(count: int, *, seed: int, index: Tensor, stream: Stream, step: int | Tensor = 0) -> Tensor:
+    """Raw random words of 32 independent bits, (batch, count) int64 of values 0 ... 2^32 - 1.
+
+    `uniform` makes its numbers of these; more of them begin with the same. Arguments as there.
+
+    Raises:
+        ValueError: for a seed or a step out of range.
+    """
+    return _words(count, seed, index, stream, step)[:, :count]
 
 
 def uniform(

@@ -21,7 +21,8 @@ import json, os, resource, runpy, signal, sys, tempfile, traceback
 import numpy, scipy.linalg, sklearn.datasets, sklearn.model_selection, torch, accelerate, safetensors.torch
 import rich.progress, rich.table, typer, yaml, PIL.Image
 import torch._dynamo, torch._inductor.config, torch.distributed, torch.distributed.fsdp
-import unstir.model, unstir.recipes.run
+import matplotlib.figure, matplotlib.backends.backend_agg, scipy.optimize, scipy.special, scipy.stats
+import unstir.model, unstir.recipes.run, unstir.generators, unstir.simulations.render
 torch.set_num_threads(1)
 print("ready", flush=True)
 for line in sys.stdin:

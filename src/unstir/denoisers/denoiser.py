@@ -8,7 +8,18 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from unstir.processes import EPSILON, SCORE, VELOCITY, X0, Schedule, Target, as_float64, convert, expand
+from unstir.processes import (
+    EPSILON,
+    SCORE,
+    VELOCITY,
+    X0,
+    Blurring,
+    Schedule,
+    Target,
+    as_float64,
+    convert,
+    expand,
+)
 
 
 class Posterior(NamedTuple):
@@ -81,10 +92,21 @@ class Rescheduled(Denoiser):
     Args:
         denoiser: any denoiser.
         schedule: the schedule to sample under.
+
+    Raises:
+        ValueError: if one of the schedules blurs and the other is not the same: their states of equal log-SNR
+            differ by more than a scale.
     """
 
     def __init__(self, denoiser: Denoiser, schedule: Schedule) -> None:
         super().__init__()
+        old = denoiser.schedule
+        if schedule != old and (isinstance(old, Blurring) or isinstance(schedule, Blurring)):
+            raise ValueError(
+                f"a denoiser under {type(old).__name__} cannot be sampled under {type(schedule).__name__}: a "
+                "schedule that blurs also decides how blurred the data are at each noise level; sample it "
+                "under its own schedule, or train one under the other"
+            )
         self.denoiser = denoiser
         self.schedule = schedule
         self.sigma_data = denoiser.sigma_data

@@ -5,11 +5,13 @@ They are what every sampler, likelihood and guidance of the library is measured 
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
 from unstir.denoisers.denoiser import Denoiser, Posterior, times
-from unstir.processes import Schedule
+from unstir.processes import Modes, Schedule
 
 
 def _state_type(x: Tensor) -> torch.dtype:
@@ -25,7 +27,8 @@ class GaussianMixture(Denoiser):
               \quad Var[x_0 | x_t, k] = \frac{\sigma^2 \ell}{\alpha^2 \ell + \sigma^2}
 
     and the responsibilities are the softmax of the components' log-densities of x_t; the law of total
-    variance joins the two. Source: Bishop 2006, eq. 2.116 (linear Gaussian models) and section 2.3.9.
+    variance joins the two. Source: Bishop 2006, eq. 2.116 (linear Gaussian models) and section 2.3.9. Under
+    a schedule that blurs, all this is done in its modes, in which covariances must be diagonal.
 
     Args:
         schedule: the forward process.
@@ -37,7 +40,7 @@ class GaussianMixture(Denoiser):
 
     Raises:
         ValueError: for shapes that do not match, negative deviations or weights, or a covariance that
-            is not symmetric and positive semidefinite.
+            is not symmetric and positive semidefinite, or not diagonal in the modes of the schedule.
     """
 
     means: Tensor
@@ -80,7 +83,7 @@ class GaussianMixture(Denoiser):
             raise ValueError(f"labels holds one class for each of {count} components")
         self.register_buffer("labels", labels)
 
-    def _decompose(self, covariances: Tensor) -> tuple[Tensor, Tensor]:
+    def _decompose(self, covariances: Tensor) -> tuple[Tensor, Tensor | None]:
         count, d = self.means.shape
         if covariances.shape != (count, d, d):
             raise ValueError(
@@ -90,10 +93,34 @@ class GaussianMixture(Denoiser):
         scale = covariances.abs().amax(dim=(1, 2), keepdim=True)
         if bool(((covariances - covariances.mT).abs() > 1e-6 * scale).any()):
             raise ValueError("a covariance is not symmetric")
-        spectrum, basis = torch.linalg.eigh(covariances)
+        if self._modes is None:
+            spectrum, basis = torch.linalg.eigh(covariances)
+        else:
+            spectrum, basis = self._decompose_in_modes(covariances, scale), None
         if bool((spectrum < -1e-6 * scale[..., 0]).any()):
             raise ValueError("a covariance is not positive semidefinite: it has a negative eigenvalue")
         return spectrum.clamp(min=0.0), basis
+
+    def _decompose_in_modes(self, covariances: Tensor, scale: Tensor) -> Tensor:
+        once = self._rows(covariances, self.schedule.to_modes)
+        twice = self._rows(once.mT, self.schedule.to_modes)
+        spectrum = twice.diagonal(dim1=1, dim2=2)
+        if bool(((twice - torch.diag_embed(spectrum)).abs() > 1e-6 * scale).any()):
+            raise ValueError(
+                f"under {type(self.schedule).__name__} covariances of an exact mixture are diagonal in its "
+                "modes, and one is not; give stds, or take a schedule that does not blur"
+            )
+        return spectrum
+
+    @property
+    def _modes(self) -> Modes | None:
+        """The modes of the schedule, if it has any."""
+        modes = self.schedule.modes(self.event)
+        return modes if isinstance(modes, Modes) else None
+
+    def _rows(self, rows: Tensor, change: Callable[[Tensor], Tensor]) -> Tensor:
+        """Rows of flattened events, (..., d), in or out of the modes."""
+        return change(rows.reshape(-1, *self.event)).reshape(rows.shape)
 
     def forward(self, x_t: Tensor, t: Tensor | float, **condition: Tensor) -> Posterior:
         alpha, sigma = self._levels(x_t, t)
@@ -104,7 +131,8 @@ class GaussianMixture(Denoiser):
 
         Args:
             x_t: (batch, *event).
-            alpha: float64 that broadcasts against (batch, 1, 1).
+            alpha: float64 that broadcasts against (batch, 1, 1); under a schedule that blurs (batch, 1, d),
+                one for each mode.
             sigma: likewise.
             **condition: as in `forward`.
         """
@@ -112,7 +140,7 @@ class GaussianMixture(Denoiser):
         responsibility = self._log_joint(whitened, total, condition).softmax(dim=1)[..., None]
         gain = alpha * self.spectrum / total
         shift = self._rotate_back(gain * whitened)
-        means = self.means + shift
+        means = self.means + self._rows(shift, self.schedule.from_modes)
         mean = (responsibility * means).sum(1)
         within = self._diagonal(sigma**2 * self.spectrum / total)
         variance = (responsibility * (within + (means - mean[:, None]) ** 2)).sum(1)
@@ -139,6 +167,7 @@ class GaussianMixture(Denoiser):
         scaled = self.spectrum[k].sqrt() * z
         if self.basis is not None:
             scaled = torch.einsum("bij,bj->bi", self.basis[k], scaled)
+        scaled = self._rows(scaled, self.schedule.from_modes)
         return (self.means[k] + scaled).reshape(count, *self.event)
 
     def _deviation(self) -> float:
@@ -149,15 +178,16 @@ class GaussianMixture(Denoiser):
         return float((between + within).sqrt()) or 1.0
 
     def _levels(self, x_t: Tensor, t: Tensor | float) -> tuple[Tensor, Tensor]:
-        """alpha and sigma, (batch, 1, 1)."""
-        time = times(t, len(x_t), x_t.device)
-        return self.schedule.alpha(time)[:, None, None], self.schedule.sigma(time)[:, None, None]
+        """alpha and sigma, (batch, 1, 1), or (batch, 1, d) of modes."""
+        time, process = times(t, len(x_t), x_t.device), self.schedule.modes(self.event)
+        return process.alpha(time).reshape(len(x_t), 1, -1), process.sigma(time).reshape(len(x_t), 1, -1)
 
     def _whiten(self, x_t: Tensor, alpha: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor]:
         """x_t - alpha mu in each component's eigenbasis, and its variances, (batch, K, d)."""
         if x_t.shape[1:] != self.event:
             raise ValueError(f"expected events of shape {self.event}, got {tuple(x_t.shape[1:])}")
-        centred = x_t.double().flatten(1)[:, None] - alpha * self.means
+        state = self.schedule.to_modes(x_t.double()).flatten(1)
+        centred = state[:, None] - alpha * self._rows(self.means, self.schedule.to_modes)
         if self.basis is not None:
             centred = torch.einsum("kij,bki->bkj", self.basis, centred)
         # A state that is certain (no noise on a point mass) divides 0 by 0; its gain is 0.
@@ -188,6 +218,9 @@ class GaussianMixture(Denoiser):
         return torch.einsum("kij,bkj->bki", self.basis, coordinates)
 
     def _diagonal(self, spectrum: Tensor) -> Tensor:
+        if self._modes is not None:
+            rows = spectrum.expand(*spectrum.shape[:-1], self.means.shape[1])
+            return self._rows(rows, self._modes.synthesise_variance)
         if self.basis is None:
             return spectrum
         return torch.einsum("kij,bkj->bki", self.basis**2, spectrum)
@@ -264,17 +297,15 @@ class Dataset(Denoiser):
         if x_t.shape[1:] != self.event:
             raise ValueError(f"expected events of shape {self.event}, got {tuple(x_t.shape[1:])}")
         time = times(t, len(x_t), x_t.device)
-        alpha = self.schedule.alpha(time)[:, None]
+        alpha = self.schedule.modes(self.event).alpha(time).reshape(len(x_t), -1)
         precision = 0.5 / (self.schedule.sigma(time)[:, None] ** 2).clamp(min=1e-30)
-        x = x_t.double().flatten(1)
+        x = self.schedule.to_modes(x_t.double()).flatten(1)
         best = x.new_full((len(x), 1), -torch.inf)
         total = torch.zeros_like(best)
         first, second = torch.zeros_like(x), torch.zeros_like(x)
         for start in range(0, len(self.data), self.chunk):
             points = self.data[start : start + self.chunk].double()
-            # |x - a y|^2 = |x|^2 - 2 a x.y + a^2 |y|^2; the first term is common to all points.
-            scores = precision * alpha * (2.0 * x @ points.T - alpha * (points**2).sum(1))
-            scores = self._select(scores, start, condition)
+            scores = self._select(precision * self._closeness(x, alpha, points), start, condition)
             top = torch.maximum(best, scores.amax(1, keepdim=True))
             shift = torch.where(top.isinf(), 0.0, top)
             decay, weights = (best - shift).exp(), (scores - shift).exp()
@@ -288,6 +319,13 @@ class Dataset(Denoiser):
         variance = (second / total - mean**2).clamp(min=0.0)
         dtype = _state_type(x_t)
         return Posterior(mean.to(dtype).reshape(x_t.shape), variance.to(dtype).reshape(x_t.shape))
+
+    def _closeness(self, x: Tensor, alpha: Tensor, points: Tensor) -> Tensor:
+        """|x|^2 - |x - a y|^2 = 2 a x.y - a^2 |y|^2 of states and points, (batch, points)."""
+        y = self.schedule.to_modes(points.reshape(-1, *self.event)).flatten(1)
+        if alpha.shape[1] == 1:
+            return alpha * (2.0 * x @ y.T - alpha * (y**2).sum(1))
+        return 2.0 * (alpha * x) @ y.T - alpha**2 @ (y**2).T
 
     def _select(self, scores: Tensor, start: int, condition: dict[str, Tensor]) -> Tensor:
         label = condition.get("label")

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from unstir.denoisers.denoiser import Denoiser, Posterior, times
-from unstir.processes import EPSILON, V_PREDICTION, VELOCITY, X0, Schedule, Target, expand
+from unstir.processes import EPSILON, V_PREDICTION, VELOCITY, X0, Blurring, Schedule, Target, expand
 
 LOG_VARIANCE_RANGE = (-12.0, 4.0)
 """Range of the variance head: the log of Var[x_0 | x_t] over that of Gaussian data."""
@@ -36,6 +36,9 @@ class Network(Denoiser):
 
     Source: Karras et al. 2022, table 1 and appendix B.6, for general alpha; v is that of the data scaled
     to unit variance. The score is epsilon up to a factor that this scaling removes.
+
+    Under a schedule that blurs, alpha and n are those of each mode, so that F is of unit variance in every
+    mode of white data, and the module sees the log-SNR of the mode that is not blurred.
 
     The second head, if the module has one, is the log of the posterior variance in units of that of
     Gaussian data, sigma^2 s^2 / n^2; so it serves any pair of steps (see `samplers.Ancestral`), and zero
@@ -67,19 +70,22 @@ class Network(Denoiser):
         self.sigma_data = float(sigma_data)
 
     def forward(self, x_t: Tensor, t: Tensor | float, **condition: Any) -> Posterior:
-        c = self._scalars(t) if isinstance(t, float) else self._tensors(t, x_t)
+        schedule = self.schedule
+        one = isinstance(t, float) and not isinstance(schedule, Blurring)
+        c = self._scalars(float(t)) if one else self._tensors(t, x_t)
         log_snr = c.log_snr if isinstance(c.log_snr, Tensor) else x_t.new_full((len(x_t),), c.log_snr)
-        x = x_t * c.enter
+        u = schedule.to_modes(x_t)
+        x = schedule.from_modes(u * c.enter)
         kind = self._kind()
         raw = self.module(x if kind is None else x.to(kind), log_snr, **condition)
         head = None
         if getattr(self.module, "variance", False):
             raw, head = raw.chunk(2, dim=1)
-        raw = raw.to(x_t.dtype)
+        raw = schedule.to_modes(raw.to(x_t.dtype))
         if isinstance(c.out, float):  # one operation less, which a small state notices
-            mean = torch.add(x_t * c.skip, raw, alpha=c.out)
+            mean = torch.add(u * c.skip, raw, alpha=c.out)
         else:
-            mean = x_t * c.skip + raw * c.out
+            mean = schedule.from_modes(u * c.skip + raw * c.out)
         if head is None:
             return Posterior(mean)
         return Posterior(mean, head.to(x_t.dtype).clamp(*LOG_VARIANCE_RANGE).exp() * c.variance)
@@ -91,9 +97,16 @@ class Network(Denoiser):
         return None
 
     def _tensors(self, t: Tensor | float, x_t: Tensor) -> _Coefficients:
-        values = _coefficients(self.schedule, self.target, self.sigma_data, times(t, len(x_t), x_t.device))
-        log_snr = values[0].to(x_t.dtype)
-        return _Coefficients(log_snr, *(expand(value, x_t) for value in values[1:]))
+        process = self.schedule.modes(x_t.shape[1:])
+        time = times(t, len(x_t), x_t.device)
+        log_snr = self.schedule.log_snr(time).clamp(-LOG_SNR_LIMIT, LOG_SNR_LIMIT)
+        # At one time all samples have the coefficients of the first.
+        when = time[:1] if isinstance(t, float) else time
+        values = _coefficients(process, self.target, self.sigma_data, when)
+        enter, skip, out, variance = (expand(value, x_t) for value in values)
+        if process is not self.schedule:  # that of an entry is the mean of those of modes
+            variance = variance.mean(dim=tuple(range(1, variance.ndim)), keepdim=True)
+        return _Coefficients(log_snr.to(x_t.dtype), enter, skip, out, variance)
 
     def _scalars(self, t: float) -> _Coefficients:
         return _cached_coefficients(self.schedule, self.target, self.sigma_data, t)
@@ -112,7 +125,6 @@ class _Coefficients(NamedTuple):
 def _coefficients(schedule: Schedule, target: Target, s: float, t: Tensor) -> tuple[Tensor, ...]:
     alpha, sigma = schedule.alpha(t), schedule.sigma(t)
     norm = ((alpha * s) ** 2 + sigma**2).sqrt()
-    log_snr = schedule.log_snr(t).clamp(-LOG_SNR_LIMIT, LOG_SNR_LIMIT)
     if target == V_PREDICTION:
         skip, out = alpha * s**2 / norm**2, -sigma * s / norm
     elif target == X0:
@@ -125,10 +137,11 @@ def _coefficients(schedule: Schedule, target: Target, s: float, t: Tensor) -> tu
         out = torch.where(scale.isinf(), 0.0, out * scale)
     else:
         skip, out = EPSILON.inverse(schedule, t)
-    return log_snr, 1.0 / norm, skip, out, (sigma * s / norm) ** 2
+    return 1.0 / norm, skip, out, (sigma * s / norm) ** 2
 
 
 @lru_cache(maxsize=4096)
 def _cached_coefficients(schedule: Schedule, target: Target, s: float, t: float) -> _Coefficients:
     values = _coefficients(schedule, target, s, torch.tensor(t, dtype=torch.float64))
-    return _Coefficients(*(float(value) for value in values))
+    log_snr = float(schedule.log_snr(t).clamp(-LOG_SNR_LIMIT, LOG_SNR_LIMIT))
+    return _Coefficients(log_snr, *(float(value) for value in values))

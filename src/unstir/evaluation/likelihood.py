@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from unstir.denoisers import Denoiser
-from unstir.evaluation.divergence import Divergence, Trace, find_divergence, linearise
+from unstir.evaluation.divergence import Divergence, Product, Trace, find_divergence, linearise
 from unstir.processes import Schedule, expand
 from unstir.samplers.runge_kutta import integrate
 
@@ -57,7 +57,8 @@ def log_density(
 
     .. math:: \frac{dy}{d\phi} = f(y, \phi) = \frac{y \cos\phi - E[x_0 | x_t]}{\sin\phi}
 
-    is regular for every schedule from data (phi = 0, where y is x_0) to noise, and
+    is regular for every schedule from data (phi = 0, where y is x_0) to noise, and (for one that blurs in its
+    modes, see `Modes.at_angle`)
 
     .. math:: \log p(x_0) = \log p_1(x_1) + d \log n_1 + \int_0^{\phi_1} \mathrm{div} f \, d\phi,\quad
               \mathrm{div} f = \frac{d \cos\phi - n \, \mathrm{tr} \, \partial E[x_0 | x_t] / \partial x_t}
@@ -104,10 +105,12 @@ def log_density(
     index = torch.arange(first_index, first_index + len(x_0), device=x_0.device)
     size = math.prod(x_0.shape[1:])
     schedule = denoiser.schedule
+    process = schedule.modes(x_0.shape[1:])
     alpha, sigma = float(schedule.alpha(1.0)), float(schedule.sigma(1.0))
+    norm = torch.hypot(process.alpha(1.0), process.sigma(1.0)).to(x_0.device)
     flow = _Flow(denoiser, x_0, way.trace(size, seed=seed, index=index), math.atan(level), condition or {})
     with torch.no_grad(), evaluation_mode(denoiser):
-        start = x_0.double().reshape(len(x_0), size)
+        start = schedule.to_modes(x_0.double()).reshape(len(x_0), size)
         end, _ = integrate(
             flow,
             torch.cat([start, start.new_zeros(len(start), way.estimates)], dim=1),
@@ -117,9 +120,9 @@ def log_density(
             atol=tolerance,
             first_step=0.01 * min(1.0, denoiser.sigma_data),
         )
-        z = (end[:, :size] * math.hypot(alpha, sigma)).reshape(x_0.shape)
+        z = schedule.from_modes(end[:, :size].reshape(x_0.shape) * norm)
         last = _normal_log_density(z, sigma) if prior is None else prior(z).double()
-    each = end[:, size:] + (last + size * math.log(math.hypot(alpha, sigma)))[:, None]
+    each = end[:, size:] + (last + norm.log().expand(1, *x_0.shape[1:]).sum())[:, None]
     return LogDensity(each.mean(1), _standard_error(each, way), z.to(x_0.dtype), flow.nfe)
 
 
@@ -138,18 +141,35 @@ class _Flow:
         y = state[:, :size]
         asked = phi.clamp(min=self.first)
         schedule: Schedule = self.denoiser.schedule
-        t = schedule.time(-2.0 * asked.tan().log())
-        norm = torch.hypot(schedule.alpha(t), schedule.sigma(t))[:, None]
-        x_t = (y * norm).to(self.x_0.dtype).reshape(self.x_0.shape)
+        angle = schedule.modes(self.x_0.shape[1:]).at_angle(asked)
+        t, batch = angle.t, len(y)
+        norm, cosine, divisor = (
+            c.reshape(batch, -1) for c in (angle.norm, angle.cosine, angle.divisor)
+        )  # (batch, 1), or (batch, size) of modes
+        x_t = schedule.from_modes((y * norm).reshape(self.x_0.shape)).to(self.x_0.dtype)
         mean, product = linearise(self.denoiser, x_t, t, self.condition)
         self.nfe += self.denoiser.cost(float(t.max()))
         _check_finite("posterior mean", mean, schedule, t)
-        trace = self.trace(product)
+        scale = norm / divisor
+        trace = self.trace(product if scale.shape[1] == 1 else self._scaled(product, scale))
         _check_finite("Jacobian", trace, schedule, t)
-        cosine, sine = asked.cos()[:, None], asked.sin()[:, None]
-        flow = y * cosine - mean.double().reshape(y.shape)
-        divergence = size * cosine - norm * trace
-        return torch.cat([flow, divergence], dim=1) / sine * expand(phi / asked, state)
+        flow = (y * cosine - schedule.to_modes(mean.double()).reshape(y.shape)) / divisor
+        if scale.shape[1] == 1:
+            divergence = (size * cosine - norm * trace) / divisor
+        else:
+            divergence = (cosine / divisor).sum(1, keepdim=True) - trace
+        return torch.cat([flow, divergence], dim=1) * expand(phi / asked, state)
+
+    def _scaled(self, product: Product, scale: Tensor) -> Product:
+        """Products with the transpose of S U^T J U, the Jacobian in modes with each row scaled."""
+        schedule, event = self.denoiser.schedule, self.x_0.shape[1:]
+
+        def scaled(v: Tensor) -> Tensor:
+            entries = schedule.from_modes((v * scale).reshape(-1, *event))
+            pushed = product(entries.reshape(v.shape))
+            return schedule.to_modes(pushed.reshape(-1, *event)).reshape(v.shape)
+
+        return scaled
 
 
 @contextmanager

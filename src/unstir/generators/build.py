@@ -25,7 +25,10 @@ from unstir.spaces import Absorb, Graph, Grid, Periodic, Reflect
 from unstir.spaces.axis import Axis
 
 Field = Tensor | float
-_LONG = 1024
+_LONG = 96
+"""Cells of an axis from which a transform is faster than a matrix."""
+_WIDEST = 2048
+"""Cells of an axis up to which a matrix is an option."""
 _KINDS: dict[type, str] = {Periodic: "fft", Reflect: "dct", Absorb: "dst"}
 
 
@@ -225,7 +228,7 @@ def _transformed(grid: Grid, c: Coefficients) -> Generator | None:
 
 def _separable(grid: Grid, c: Coefficients) -> Generator | None:
     """A matrix for each axis, where every coefficient depends on its own axis alone."""
-    if grid.mask is not None or c.sink.ndim or max(grid.shape) > 2 * _LONG:
+    if grid.mask is not None or c.sink.ndim or max(grid.shape) > _WIDEST:
         return None
     if any(wall.where is not None for wall in grid.walls):
         return None

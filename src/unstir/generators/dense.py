@@ -46,7 +46,7 @@ class Dense(Generator):
     def _propagator(self, t: Tensor, positive: bool) -> Tensor:
         """exp(tA), (N, N) float64; kept for the last few times."""
         key = (float(t.detach()), positive)
-        if key in self._kept:
+        if key in self._kept and not t.requires_grad:
             return self._kept[key]
         P = self.factor.propagator(t.cpu(), positive)
         if not P.requires_grad:

@@ -167,8 +167,10 @@ def _walls(grid: Grid, k: int, resistance: Tensor) -> Tensor:
     for wall in grid.walls:
         if wall.axis == k:
             where = torch.ones((), dtype=torch.bool) if wall.where is None else wall.where
-            resist = torch.full((), math.inf if wall.permeability == 0 else 1.0 / wall.permeability)
-            added = torch.where(where, resist.double(), 0.0)
+            resist = torch.full(
+                (), math.inf if wall.permeability == 0 else 1.0 / wall.permeability, dtype=torch.float64
+            )
+            added = torch.where(where, resist, 0.0)
             extra.select(k, grid.face(wall)).add_(added)
     return extra
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -58,6 +59,22 @@ def idst(u: Tensor, axis: int) -> Tensor:
     return idct(u.flip(axis), axis) * _signs(u, axis)
 
 
+def _standing(
+    u: Tensor, axes: tuple[int, ...], kind: str, own: Callable[[Tensor, int], Tensor], *, inverse: bool
+) -> Tensor:
+    """A cosine or sine transform along some axes: scipy's where it applies (3 times faster), else ours."""
+    if not axes:
+        return u
+    if u.device.type != "cpu" or u.requires_grad or u.is_complex():
+        for axis in axes:
+            u = own(u, axis)
+        return u
+    from scipy import fft
+
+    transform = getattr(fft, f"i{kind}n" if inverse else f"{kind}n")
+    return torch.from_numpy(transform(u.numpy(), type=2, norm="ortho", axes=axes, overwrite_x=inverse))
+
+
 def _signs(u: Tensor, axis: int) -> Tensor:
     like = [1] * u.ndim
     like[axis] = -1
@@ -106,6 +123,7 @@ class Fourier(Generator):
         names = {"fft": "Fourier", "dct": "cosine", "dst": "sine"}
         self.engine = " and ".join(dict.fromkeys(names[kind] for kind in kinds)) + " transform"
         self._table: Tensor | None = None
+        self._kept: dict[tuple[Any, ...], Tensor] = {}
 
     def spectrum(self) -> Tensor:
         """The eigenvalues, of ``shape``; complex where there is drift."""
@@ -125,31 +143,35 @@ class Fourier(Generator):
             self._table = total
         return total
 
-    def _forward(self, u: Tensor) -> Tensor:
-        for k, kind in enumerate(self.kinds):
-            if kind != "fft":
-                u = (dct if kind == "dct" else dst)(u, k - len(self.shape))
-        waves = self._waves
+    def to_modes(self, u: Tensor) -> Tensor:
+        """States (..., *shape) in the eigenbasis, entry by entry beside `spectrum`; complex for waves."""
+        for kind, own in (("dct", dct), ("dst", dst)):
+            u = _standing(u, self._axes(kind), kind, own, inverse=False)
+        waves = self._axes("fft")
         return torch.fft.fftn(u, dim=waves) if waves else u
 
-    def _backward(self, u: Tensor) -> Tensor:
-        if self._waves:
-            u = torch.fft.ifftn(u, dim=self._waves).real
-        for k, kind in enumerate(self.kinds):
-            if kind != "fft":
-                u = (idct if kind == "dct" else idst)(u, k - len(self.shape))
+    def from_modes(self, u: Tensor) -> Tensor:
+        """The inverse of `to_modes`."""
+        return self._out(u.clone() if not u.requires_grad else u)
+
+    def _out(self, u: Tensor) -> Tensor:
+        """`from_modes` of a tensor that may be written over."""
+        waves = self._axes("fft")
+        if waves:
+            u = torch.fft.ifftn(u, dim=waves).real
+        for kind, own in (("dct", idct), ("dst", idst)):
+            u = _standing(u, self._axes(kind), kind, own, inverse=True)
         return u
 
-    @property
-    def _waves(self) -> tuple[int, ...]:
-        return tuple(k - len(self.shape) for k, kind in enumerate(self.kinds) if kind == "fft")
+    def _axes(self, kind: str) -> tuple[int, ...]:
+        return tuple(k - len(self.shape) for k, own in enumerate(self.kinds) if own == kind)
 
     def _multiplied(self, factor: Tensor, u: Tensor) -> Tensor:
         wide = torch.promote_types(u.dtype, torch.float32)
         kind = (
             (torch.complex128 if wide == torch.float64 else torch.complex64) if factor.is_complex() else wide
         )
-        return self._backward(factor.to(device=u.device, dtype=kind) * self._forward(u.to(wide))).to(u.dtype)
+        return self.from_modes(factor.to(device=u.device, dtype=kind) * self.to_modes(u.to(wide))).to(u.dtype)
 
     def __call__(self, u: Tensor) -> Tensor:
         return self._multiplied(self.spectrum(), self._checked(u))
@@ -162,17 +184,27 @@ class Fourier(Generator):
                     'scheme="finite-volume"'
                 )
             return self.sparse()._exp(times, u, tolerance, positive=True)
-        hat = self._forward(u.to(torch.promote_types(u.dtype, torch.float32)))
-        spectrum = self.spectrum()
-        states = []
-        for t in times:
-            factor = torch.exp(t.to(spectrum.device) * spectrum)
-            kind = hat.dtype if factor.is_complex() or not hat.is_complex() else hat.real.dtype
-            states.append(self._backward(factor.to(device=u.device, dtype=kind) * hat))
-        result = torch.stack(states).to(u.dtype)
-        if not self.spectral and bool((u >= 0).all()):
-            result = result.clamp(min=0.0)
+        wide = u.to(torch.promote_types(u.dtype, torch.float32))
+        hat = self.to_modes(wide)
+        states = [self._out(self._factor(t, hat) * hat).to(u.dtype) for t in times]
+        result = states[0][None] if len(states) == 1 else torch.stack(states)
+        if not self.spectral and float(u.detach().min()) >= 0.0:
+            return result.clamp(min=0.0) if result.requires_grad else result.clamp_(min=0.0)
         return result
+
+    def _factor(self, t: Tensor, hat: Tensor) -> Tensor:
+        """exp(t l) of every mode, of a type that multiplies ``hat``; kept for the last few times."""
+        key = float(t.detach()), hat.dtype, hat.device
+        if key in self._kept and not t.requires_grad:
+            return self._kept[key]
+        factor = torch.exp(t.cpu() * self.spectrum())
+        kind = hat.dtype if factor.is_complex() or not hat.is_complex() else hat.real.dtype
+        factor = factor.to(device=hat.device, dtype=kind)
+        if not factor.requires_grad:
+            if len(self._kept) >= 16:
+                self._kept.pop(next(iter(self._kept)))
+            self._kept[key] = factor
+        return factor
 
     def _function(self, f: Function, u: Tensor, tolerance: float) -> Tensor:
         return self._multiplied(f(self._real()), u)

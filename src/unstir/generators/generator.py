@@ -163,6 +163,9 @@ class Generator(ABC):
         flat = u.reshape(-1, *self.shape)
         if self.source is not None:
             flat = flat + self.source.to(u)
+        mask = getattr(self.space, "mask", None)
+        if mask is not None:  # what is supplied to cells that do not exist is not there
+            flat = torch.where(mask.to(u.device), flat, 0.0)
         if shift == 0.0 and self.conservative:
             total = (flat * self.volumes.to(flat)).flatten(1)
             if bool((total.sum(1).abs() > 1e-9 * total.abs().sum(1) + 1e-300).any()):

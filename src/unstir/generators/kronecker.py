@@ -133,7 +133,7 @@ class Kronecker(Generator):
     def _propagators(self, t: Tensor, u: Tensor, positive: bool) -> list[Tensor]:
         """exp(t A_k) of every axis, the decay in the first; kept for the last few times."""
         key = (float(t.detach()), positive, u.dtype, u.device)
-        if key in self._kept:
+        if key in self._kept and not t.requires_grad:
             return self._kept[key]
         t = t.cpu()
         made = [factor.propagator(t, positive) for factor in self.factors]
@@ -152,14 +152,22 @@ class Kronecker(Generator):
             total = total[..., None] + factor.scale * factor.eigen()[0]
         return total
 
-    def _function(self, f: Function, u: Tensor, tolerance: float) -> Tensor:
+    def to_modes(self, u: Tensor) -> Tensor:
+        """The coefficients of u in the eigenbasis, whose eigenvalues are `spectrum`."""
         d = len(self.shape)
         for k, factor in enumerate(self.factors):
             u = along(factor.eigen()[1].to(u), u, k - d)
-        u = f(self.spectrum()).to(u) * u
+        return u
+
+    def from_modes(self, u: Tensor) -> Tensor:
+        """The inverse of `to_modes`."""
+        d = len(self.shape)
         for k, factor in enumerate(self.factors):
             u = along(factor.eigen()[2].to(u), u, k - d)
         return u
+
+    def _function(self, f: Function, u: Tensor, tolerance: float) -> Tensor:
+        return self.from_modes(f(self.spectrum()).to(u) * self.to_modes(u))
 
     def _solve(self, shift: float, u: Tensor) -> Tensor:
         if any(

@@ -58,33 +58,71 @@ def exponential_coefficients(times: Tensor, width: Tensor, tolerance: float) -> 
     return result
 
 
-def chebyshev(product: Callable[[Tensor, Tensor | None], Tensor], coefficients: Tensor, u: Tensor) -> Tensor:
+def chebyshev(
+    product: Callable[[Tensor, Tensor | None], Tensor], coefficients: Tensor, u: Tensor
+) -> tuple[Tensor, Tensor]:
     """Sum of c_k T_k(X) u for several rows of coefficients with one recurrence.
 
     Args:
         product: (v, w) -> 2 X v - w, or X v where w is None.
         coefficients: (T, K).
-        u: (N, B).
+        u: (N, B) or (N,).
 
     Returns:
-        (T, N, B).
+        (T, *u.shape), and the last T_k(X) u, whose norm tells whether the spectrum lies within [-1, 1].
     """
     c = coefficients.to(u)
-    track = u.requires_grad or c.requires_grad
+    if u.requires_grad or c.requires_grad:
+        return _chebyshev_tracked(product, c, u)
+    rows = c.tolist()
     before, now = u, u
-    result = c[:, 0, None, None] * u
-    rows = c.tolist() if not track and len(c) <= 4 else None
+    sums = [row[0] * u for row in rows]
     for k in range(1, c.shape[1]):
         before, now = now, product(now, before if k > 1 else None)
-        track = track or now.requires_grad
-        if track:
-            result = result + c[:, k, None, None] * now
-        elif rows is not None:
-            for place, row in enumerate(rows):
-                result[place].add_(now, alpha=row[k])
-        else:
-            result += c[:, k, None, None] * now
-    return result
+        if now.requires_grad:
+            return _chebyshev_tracked(product, c, u)
+        for row, total in zip(rows, sums, strict=True):
+            total.add_(now, alpha=row[k])
+    return torch.stack(sums), now
+
+
+def _chebyshev_tracked(
+    product: Callable[[Tensor, Tensor | None], Tensor], c: Tensor, u: Tensor
+) -> tuple[Tensor, Tensor]:
+    """The same without writing into tensors that autograd keeps."""
+    shape = (-1, *[1] * u.ndim)
+    before, now = u, u
+    result = c[:, 0].reshape(shape) * u
+    for k in range(1, c.shape[1]):
+        before, now = now, product(now, before if k > 1 else None)
+        result = result + c[:, k].reshape(shape) * now
+    return result, now.detach()
+
+
+def largest_eigenvalue(product: Callable[[Tensor], Tensor], n: int, *, steps: int = 24) -> float:
+    """The largest Ritz value of a symmetric operator after some Lanczos steps plus the last residual.
+
+    Source: Zhou & Li 2011, "Bounding the spectrum of large Hermitian matrices", eq. 2.10 (their safest
+    practical bound). The start is fixed, so the answer is reproducible.
+    """
+    v = torch.cos(torch.arange(n, dtype=torch.float64) ** 1.5)
+    basis = [v / v.norm()]
+    alphas, betas = [], []
+    for _ in range(min(steps, n)):
+        w = product(basis[-1])
+        alphas.append(float(basis[-1] @ w))
+        V = torch.stack(basis)
+        w = w - V.mT @ (V @ w)
+        betas.append(float(w.norm()))
+        if betas[-1] < 1e-10 * max(abs(a) for a in alphas):
+            break
+        basis.append(w / betas[-1])
+    off = torch.tensor(betas[: len(alphas) - 1], dtype=torch.float64)
+    T = torch.diag(torch.tensor(alphas, dtype=torch.float64))
+    if len(off):
+        T = T + torch.diag(off, 1) + torch.diag(off, -1)
+    values, vectors = torch.linalg.eigh(T)
+    return float(values[-1] + betas[-1] * vectors[-1, -1].abs())
 
 
 def lanczos(product: Callable[[Tensor], Tensor], f: Function, u: Tensor, tolerance: float) -> Tensor:

@@ -9,6 +9,11 @@ from torch import Tensor
 
 from unstir.generators.faces import Parts
 
+_NO_STATE = (
+    "no unique steady state: part of this space neither loses anything nor is joined to the rest; "
+    "give a shift above 0"
+)
+
 
 def resolvent(parts: Parts, shift: float, u: Tensor, balanced: bool) -> Tensor:
     """(shift - A)^-1 u for each row of u (B, N), differentiable in u and the rates.
@@ -19,6 +24,8 @@ def resolvent(parts: Parts, shift: float, u: Tensor, balanced: bool) -> Tensor:
         u: (B, N).
         balanced: A is singular and u integrates to 0; the answer will, too.
     """
+    if shift == 0.0 and bool((_alone(parts, parts.diagonal.detach()) & (u.detach() != 0).any(0)).any()):
+        raise ValueError(_NO_STATE)
     result: Tensor = _Resolvent.apply(  # type: ignore[no-untyped-call]
         parts.rates, parts.diagonal, u, parts, shift, balanced
     )
@@ -53,20 +60,27 @@ def _factor(parts: Parts, rates: Tensor, diagonal: Tensor, shift: float, balance
     n = len(diagonal)
     cells = torch.arange(n)
     rows, cols = torch.cat([parts.rows, cells]), torch.cat([parts.cols, cells])
-    values = torch.cat([-rates, shift - diagonal])
+    # A cell that neither gives nor takes, such as one outside a mask, is an equation of its own.
+    alone = _alone(parts, diagonal) if shift == 0.0 else torch.zeros_like(diagonal, dtype=torch.bool)
+    values = torch.cat([-rates, torch.where(alone, diagonal.abs().max().clamp(min=1e-300), shift - diagonal)])
     matrix: Any = coo_matrix((values.numpy(), (rows.numpy(), cols.numpy())), shape=(n, n))
     if balanced:
-        weights = (parts.volumes / parts.volumes.sum()).numpy()[None]
+        present = torch.where(alone, 0.0, parts.volumes)
+        weights = (present / present.sum()).numpy()[None]
         # One multiplier for the constraint of mean 0; its size is that of the matrix, for the pivots' sake.
         size = float(values.abs().max())
-        matrix = bmat([[matrix, size * (weights.T * 0 + 1.0)], [size * weights, None]])
+        ones = (~alone).double().numpy()[:, None]
+        matrix = bmat([[matrix, size * ones], [size * weights, None]])
     try:
         return splu(matrix.tocsc())
     except RuntimeError as error:
-        raise ValueError(
-            "no unique steady state: part of this space neither loses anything nor is joined to the rest; "
-            "give a shift above 0"
-        ) from error
+        raise ValueError(_NO_STATE) from error
+
+
+def _alone(parts: Parts, diagonal: Tensor) -> Tensor:
+    """Cells without any rate, (N,) bool."""
+    taken = torch.zeros_like(diagonal).index_add(0, parts.rows, parts.rates.detach())
+    return (diagonal == 0) & (taken == 0)
 
 
 def _back(lu: Any, u: Tensor, transposed: str, n: int) -> Tensor:

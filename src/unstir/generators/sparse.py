@@ -7,6 +7,7 @@ and Lanczos (other functions); one with a circulation, and the positive path, ta
 from __future__ import annotations
 
 import warnings
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -15,7 +16,7 @@ from torch import Tensor
 from unstir.generators.faces import Parts
 from unstir.generators.generator import Function, Generator, Plan
 from unstir.generators.positive import poisson_terms, positive_expm, uniformise
-from unstir.generators.series import chebyshev, exponential_coefficients, lanczos
+from unstir.generators.series import chebyshev, exponential_coefficients, lanczos, largest_eigenvalue
 from unstir.generators.solve import null_vector, resolvent
 
 _SMALL = 600
@@ -64,7 +65,7 @@ class Sparse(Generator):
         return self
 
     def _product(self, u: Tensor, name: str, rates: Tensor, diagonal: Tensor) -> Tensor:
-        """(rates off the diagonal, diagonal) times u (N, B)."""
+        """(rates off the diagonal, diagonal) times u, (N, B) or (N,)."""
         p = self._parts
         if rates.requires_grad or diagonal.requires_grad:
             flow = rates.to(u)[:, None] * u[p.cols.to(u.device)]
@@ -74,7 +75,7 @@ class Sparse(Generator):
             self._kept[key] = _compressed(p.rows, p.cols, rates, diagonal, u)
         matrix, transposed = self._kept[key]
         if not u.requires_grad:
-            return torch.mm(matrix, u)
+            return torch.mv(matrix, u) if u.ndim == 1 else torch.mm(matrix, u)
         result: Tensor = _Product.apply(matrix, transposed, u)  # type: ignore[no-untyped-call]
         return result
 
@@ -88,6 +89,14 @@ class Sparse(Generator):
         if self._parts.source is not None:
             flat = flat + self._parts.source.to(u)[:, None]
         return flat.mT.reshape(u.shape)
+
+    @cached_property
+    def conservative(self) -> bool:
+        return not self._parts.leaks and self.source is None
+
+    @cached_property
+    def rate(self) -> float:
+        return float(-self._parts.diagonal.detach().min())
 
     @property
     def _symmetric(self) -> tuple[Tensor, Tensor]:
@@ -117,6 +126,28 @@ class Sparse(Generator):
         around = torch.zeros_like(a).index_add(0, p.cols, mass * a[p.rows])
         return torch.where(a > 0, a + around / a.clamp(min=1e-300), 0.0).max().clamp(min=1e-300)
 
+    def _interval(self) -> tuple[Tensor, bool]:
+        """The width of the interval for a series, and whether a theorem says that no eigenvalue lies outside.
+
+        Where gradients are not tracked, the largest eigenvalue of some Lanczos steps plus 2 % replaces the
+        bound if it is smaller; the series then checks that it held.
+        """
+        bound = self._kept.get("width")
+        if bound is None or self.tracked:
+            bound = self._kept["width"] = self.width()
+        if self.tracked or not self._kept.get("narrow", True):
+            self._kept.pop("scaled", None)
+            for key in [key for key in self._kept if isinstance(key, tuple) and key[0] == "one"]:
+                self._kept.pop(key)
+            return bound, True
+        if "largest" not in self._kept:
+            _, rates = self._symmetric
+            top = largest_eigenvalue(
+                lambda v: -self._product(v, "H", rates, self._parts.diagonal), self.volumes.numel()
+            )
+            self._kept["largest"] = torch.minimum(bound, torch.as_tensor(1.02 * top, dtype=torch.float64))
+        return self._kept["largest"], False
+
     def _exp(self, times: Tensor, u: Tensor, tolerance: float, positive: bool) -> Tensor:
         block = u.reshape(len(u), -1).mT.contiguous()
         longest = float(times.detach().max()) if len(times) else 0.0
@@ -133,27 +164,36 @@ class Sparse(Generator):
 
     def _series(self, times: Tensor, block: Tensor, tolerance: float) -> Tensor:
         s, rates = self._symmetric
-        width = self.width()
-        scaled, diagonal = 2.0 / width * rates, 2.0 / width * self._parts.diagonal + 1.0
+        width, guaranteed = self._interval()
+        if self.tracked or "scaled" not in self._kept:
+            self._kept["scaled"] = 2.0 / width * rates, 2.0 / width * self._parts.diagonal + 1.0
+        scaled, diagonal = self._kept["scaled"]
         tracked = scaled.requires_grad or diagonal.requires_grad
 
         def product(v: Tensor, w: Tensor | None) -> Tensor:
             if tracked or v.requires_grad or w is None:
                 once = self._product(v, "one", scaled, diagonal)
                 return once if w is None else 2.0 * once - w
-            self._product(v[:, :0], "one", scaled, diagonal)
             matrix, _ = self._kept[("one", v.dtype, v.device)]
-            return torch.addmm(w, matrix, v, beta=-1.0, alpha=2.0)
+            fused = torch.addmv if v.ndim == 1 else torch.addmm
+            return fused(w, matrix, v, beta=-1.0, alpha=2.0)
 
         # The cut is made in the symmetric form, whose way back magnifies by the spread of the weights.
         cut = max(tolerance * float(s.min() / s.max()), 1e-16)
         coefficients = exponential_coefficients(times, width.to(times), cut)
         s = s.to(block)[:, None]
-        result = chebyshev(product, coefficients, s * block) / s
-        return self._projected(result, block)
+        start = s * block
+        if start.shape[1] == 1 and not (tracked or start.requires_grad):
+            start = start[:, 0]
+        result, last = chebyshev(product, coefficients, start)
+        if not guaranteed and float(last.norm()) > 1.01 * float(start.norm()):
+            # |T_k| <= 1 inside the interval, so an eigenvalue lies outside: take the bound that is a theorem.
+            self._kept["narrow"] = False
+            return self._series(times, block, tolerance)
+        return self._projected(result.reshape(len(times), *block.shape) / s, block)
 
     def _projected(self, result: Tensor, block: Tensor) -> Tensor:
-        """Undo what the series' cut did to signs and mass: no larger than its error."""
+        """Undo what a series' cut and round-off did to signs and mass: no larger than its error."""
         if not bool((block >= 0).all()):
             return result
         result = result.clamp(min=0.0)
@@ -169,7 +209,7 @@ class Sparse(Generator):
         def step(v: Tensor) -> Tensor:
             return self._product(v, "step", self._parts.rates / c, 1.0 + self._parts.diagonal / c)
 
-        return uniformise(step, c, times, block, tolerance)
+        return self._projected(uniformise(step, c, times, block, tolerance), block)
 
     def _with_source(self, times: Tensor, u: Tensor, tolerance: float) -> Tensor:
         """The positive path with a source: the affine map repeated (the matrix with one more state)."""
@@ -264,7 +304,7 @@ class Sparse(Generator):
                 return Plan("dense, positive Taylor doubling", 0, 1e-14)
             terms = poisson_terms(t * self.rate, tolerance)
             return Plan("sparse, uniformisation", terms, tolerance + 1e-16 * terms)
-        c = exponential_coefficients(torch.tensor([t], dtype=torch.float64), self.width(), tolerance)
+        c = exponential_coefficients(torch.tensor([t], dtype=torch.float64), self._interval()[0], tolerance)
         return Plan(self.engine, c.shape[1], tolerance + 1e-16 * c.shape[1])
 
     def _scaled(self, factor: Tensor) -> Sparse:
@@ -314,6 +354,16 @@ def _compressed(
     with warnings.catch_warnings():  # torch says once that CSR is in beta
         warnings.filterwarnings("ignore", message="Sparse", category=UserWarning)
         matrix = torch.sparse_coo_tensor(index, values, (n, n), check_invariants=False).coalesce()
-        both = matrix.to_sparse_csr(), matrix.t().coalesce().to_sparse_csr()
-        first, second = (m.to(dtype=u.dtype, device=u.device) for m in both)
-    return first, second
+        return _csr(matrix, u), _csr(matrix.t().coalesce(), u)
+
+
+def _csr(matrix: Tensor, u: Tensor) -> Tensor:
+    """A COO matrix as CSR with 32-bit indices, which are read faster."""
+    wide = matrix.to_sparse_csr()
+    rows, cols, values = wide.crow_indices(), wide.col_indices(), wide.values()
+    if max(wide.shape[0], values.numel()) < 2**31:
+        rows, cols = rows.int(), cols.int()
+    csr: Tensor = torch.sparse_csr_tensor(
+        rows.to(u.device), cols.to(u.device), values.to(u), wide.shape, check_invariants=False
+    )
+    return csr

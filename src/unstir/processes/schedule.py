@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -20,11 +22,34 @@ from unstir.processes.sde import SDE
 from unstir.processes.shapes import as_float64, expand, log_expm1
 
 
+class Angle(NamedTuple):
+    r"""The probability flow at the angle phi = arctan(sigma / alpha); see `Schedule.at_angle`.
+
+    Attributes:
+        t: the time.
+        norm: n = sqrt(alpha^2 + sigma^2), of the shape of a coefficient.
+        cosine: alpha / n.
+        sine: sigma / n.
+        divisor: that of dy / dphi; the sine, for a schedule whose entries share alpha.
+        snr: alpha^2 / sigma^2.
+    """
+
+    t: Tensor
+    norm: Tensor
+    cosine: Tensor
+    sine: Tensor
+    divisor: Tensor
+    snr: Tensor
+
+
 class Schedule(ABC):
     """A Gaussian forward process; subclasses are frozen dataclasses, so hashable and plain data.
 
     A subclass gives `alpha`, `sigma`, `log_snr`, `time`, `drift` and `diffusion_squared`.
     Times may be floats or tensors of any shape in [0, 1]; results are float64 tensors of that shape.
+
+    Where entries do not share alpha, as in a process that blurs, these are the values of the mode that is
+    not blurred, the clock of time grids, noise levels and weightings; `modes` gives those of all modes.
     """
 
     @abstractmethod
@@ -50,6 +75,36 @@ class Schedule(ABC):
     @abstractmethod
     def diffusion_squared(self, t: Tensor | float) -> Tensor:
         r"""g(t)^2 = d sigma^2/dt - 2 f sigma^2 of the SDE (Lu et al. 2022, DPM-Solver, eq. 2.3)."""
+
+    def modes(self, event: Sequence[int]) -> Schedule:
+        """The same process in coordinates in which it acts on each entry alone; itself if it does already.
+
+        Args:
+            event: shape of one sample.
+        """
+        return self
+
+    def to_modes(self, x: Tensor) -> Tensor:
+        """States (batch, *event) in the coordinates of `modes`, which are orthonormal."""
+        return x
+
+    def from_modes(self, u: Tensor) -> Tensor:
+        """The inverse of `to_modes`."""
+        return u
+
+    def at_angle(self, phi: Tensor) -> Angle:
+        r"""Coefficients of the probability flow in the angle phi = arctan(sigma / alpha), 0 < phi <= pi / 2.
+
+        .. math:: \frac{dy}{d\phi} = \frac{y \cos\phi - E[x_0 | x_t]}{\sin\phi},\qquad y = x_t / n
+
+        Source: Song et al. 2021, eq. 13, in the variables of Salimans & Ho 2022, appendix D.
+
+        Args:
+            phi: (batch,) float64.
+        """
+        t = self.time(-2.0 * phi.tan().log())
+        sine, norm = phi.sin(), torch.hypot(self.alpha(t), self.sigma(t))
+        return Angle(t, norm, phi.cos(), sine, sine, phi.tan() ** -2)
 
     def alpha_derivative(self, t: Tensor | float) -> Tensor:
         """d alpha / dt."""

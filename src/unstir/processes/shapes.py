@@ -14,13 +14,17 @@ def as_float64(value: Tensor | float) -> Tensor:
 def expand(coefficient: Tensor, x: Tensor) -> Tensor:
     """Shape a scalar or (batch,) coefficient so that it multiplies ``x`` of (batch, *event).
 
+    A coefficient for each mode, (1 or batch, *event) of at least two axes, has its shape already.
+
     Returns:
-        A tensor of the type and device of ``x``, of shape () or (batch, 1, ..., 1).
+        A tensor of the type and device of ``x``, of shape (), (batch, 1, ..., 1) or (1 or batch, *event).
 
     Raises:
-        ValueError: if the coefficient is neither a scalar nor one number a sample.
+        ValueError: if the coefficient is neither a scalar nor one number a sample or a mode.
     """
     if coefficient.ndim == 0:
+        return coefficient.to(x)
+    if coefficient.ndim > 1 and coefficient.shape[1:] == x.shape[1:] and len(coefficient) in (1, len(x)):
         return coefficient.to(x)
     if coefficient.shape != x.shape[:1]:
         raise ValueError(

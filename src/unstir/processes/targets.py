@@ -4,7 +4,8 @@ Every target is a combination of data and noise,
 
 .. math:: y = p\,x_0 + q\,\epsilon,\qquad x_t = \alpha x_0 + \sigma \epsilon,
 
-so each follows from any other and x_t by solving a 2 x 2 system. All conversions of the library pass here.
+so each follows from any other and x_t by solving a 2 x 2 system, for each mode where the schedule has modes.
+All conversions of the library pass here.
 """
 
 from __future__ import annotations
@@ -34,16 +35,23 @@ class Target(ABC):
 
     def of(self, schedule: Schedule, x_0: Tensor, epsilon: Tensor, t: Tensor | float) -> Tensor:
         """The target's value for data and noise of shape (batch, *event)."""
-        p, q = self.mixture(schedule, t)
-        return expand(p, x_0) * x_0 + expand(q, epsilon) * epsilon
+        p, q = self.mixture(schedule.modes(x_0.shape[1:]), t)
+        u, e = schedule.to_modes(x_0), schedule.to_modes(epsilon)
+        return schedule.from_modes(expand(p, u) * u + expand(q, e) * e)
 
     def to_x_0(self, schedule: Schedule, x_t: Tensor, y: Tensor, t: Tensor | float) -> Tensor:
         """The data that ``x_t`` and the prediction ``y`` imply."""
-        a, b = self.inverse(schedule, t)
-        return expand(a, x_t) * x_t + expand(b, y) * y
+        a, b = self.inverse(schedule.modes(x_t.shape[1:]), t)
+        u, v = schedule.to_modes(x_t), schedule.to_modes(y)
+        return schedule.from_modes(expand(a, u) * u + expand(b, v) * v)
 
     def from_x_0(self, schedule: Schedule, x_t: Tensor, x_0: Tensor, t: Tensor | float) -> Tensor:
         """The prediction that ``x_t`` and data ``x_0`` imply; needs sigma(t) > 0 (but for x0)."""
+        modes = schedule.modes(x_t.shape[1:])
+        y = self._from_x_0(modes, schedule.to_modes(x_t), schedule.to_modes(x_0), t)
+        return schedule.from_modes(y)
+
+    def _from_x_0(self, schedule: Schedule, x_t: Tensor, x_0: Tensor, t: Tensor | float) -> Tensor:
         a, b = self.inverse(schedule, t)
         return (x_0 - expand(a, x_t) * x_t) / expand(b, x_0)
 
@@ -67,7 +75,7 @@ class Epsilon(Target):
         alpha = schedule.alpha(t)
         return 1.0 / alpha, -schedule.sigma(t) / alpha
 
-    def from_x_0(self, schedule: Schedule, x_t: Tensor, x_0: Tensor, t: Tensor | float) -> Tensor:
+    def _from_x_0(self, schedule: Schedule, x_t: Tensor, x_0: Tensor, t: Tensor | float) -> Tensor:
         # Also where alpha is 0 and the inverse does not exist.
         return (x_t - expand(schedule.alpha(t), x_0) * x_0) / expand(schedule.sigma(t), x_t)
 
@@ -121,7 +129,7 @@ class ScoreTarget(Target):
         alpha = schedule.alpha(t)
         return 1.0 / alpha, schedule.sigma(t) ** 2 / alpha
 
-    def from_x_0(self, schedule: Schedule, x_t: Tensor, x_0: Tensor, t: Tensor | float) -> Tensor:
+    def _from_x_0(self, schedule: Schedule, x_t: Tensor, x_0: Tensor, t: Tensor | float) -> Tensor:
         return (expand(schedule.alpha(t), x_0) * x_0 - x_t) / expand(schedule.sigma(t) ** 2, x_t)
 
 

@@ -9,7 +9,7 @@ from pydantic import Field, field_validator, model_validator
 
 from unstir.model import SamplingSettings
 from unstir.networks import MLPSettings, UNetSettings
-from unstir.processes import schedule_from_dict, schedule_to_dict
+from unstir.processes import Blurring, schedule_from_dict, schedule_to_dict
 from unstir.settings import Settings
 from unstir.training import TrainingSettings
 
@@ -50,13 +50,15 @@ class RunSettings(Settings):
     sampling: SamplingSettings = SamplingSettings()
     evaluation: EvaluationSettings = EvaluationSettings()
 
+    @field_validator("schedule", mode="before")
+    @classmethod
+    def _named_schedule(cls, value: Any) -> Any:
+        return {"name": value} if isinstance(value, str) else value
+
     @field_validator("schedule")
     @classmethod
     def _known_schedule(cls, value: dict[str, Any]) -> dict[str, Any]:
-        plain = {
-            key: _number(key, v) if isinstance(v, str) and key != "name" else v for key, v in value.items()
-        }
-        return schedule_to_dict(schedule_from_dict(plain))
+        return schedule_to_dict(schedule_from_dict(_plain(value)))
 
     @model_validator(mode="after")
     def _samplable(self) -> RunSettings:
@@ -71,6 +73,16 @@ class RunSettings(Settings):
     def _fits_together(self) -> RunSettings:
         if self.training.objective.kind == "hybrid" and not self.network.variance:
             raise ValueError("the hybrid objective teaches a variance: set network.variance=true")
+        if self.training.objective.kind != "simple" and self.network.variance and self._blurs():
+            raise ValueError(
+                "the bound of a schedule that blurs is one of modes, and a learned variance one of entries: "
+                "set training.objective.kind=simple"
+            )
+        if self.sampling.solver == "ddpm-learned" and self._blurs():
+            raise ValueError(
+                "a schedule that blurs steps in modes, and a learned variance is one of entries: set "
+                "sampling.solver=ddpm"
+            )
         if self.sampling.solver == "ddpm-learned" and not self.network.variance:
             raise ValueError("the solver ddpm-learned needs a learned variance: set network.variance=true")
         steep = not math.isfinite(float(schedule_from_dict(self.schedule).drift(1.0)))
@@ -80,6 +92,20 @@ class RunSettings(Settings):
                 "sampling.grid=karras, which starts later, or another solver"
             )
         return self
+
+    def _blurs(self) -> bool:
+        return isinstance(schedule_from_dict(self.schedule), Blurring)
+
+
+def _plain(value: dict[str, Any]) -> dict[str, Any]:
+    """A schedule's description with numbers for what YAML reads as text, the base's too."""
+    result: dict[str, Any] = {}
+    for key, v in value.items():
+        if key == "base" and isinstance(v, dict):
+            result[key] = _plain(v)
+        else:
+            result[key] = _number(key, v) if isinstance(v, str) and key not in ("name", "base") else v
+    return result
 
 
 def _number(key: str, text: str) -> float:

@@ -18,6 +18,17 @@ from unstir.samplers.grids import (
     trailing,
     uniform,
 )
+from unstir.samplers.jump import (
+    JUMP_SOLVERS,
+    Exact,
+    JumpAncestral,
+    JumpEuler,
+    JumpSolution,
+    JumpSolver,
+    TauLeaping,
+    jump_grid,
+    sample_jumps,
+)
 from unstir.samplers.langevin import AnnealedLangevin, PredictorCorrector, ReverseDiffusion
 from unstir.samplers.multistep import Multistep
 from unstir.samplers.presets import PRESETS, Preset
@@ -30,6 +41,7 @@ from unstir.samplers.stochastic import EulerMaruyama, StochasticHeun
 __all__ = [
     "DDIM",
     "GRIDS",
+    "JUMP_SOLVERS",
     "PRESETS",
     "SOLVERS",
     "Adaptive",
@@ -39,7 +51,12 @@ __all__ = [
     "AnnealedLangevin",
     "Consistency",
     "EulerMaruyama",
+    "Exact",
     "Heun",
+    "JumpAncestral",
+    "JumpEuler",
+    "JumpSolution",
+    "JumpSolver",
     "Level",
     "Multistep",
     "PredictorCorrector",
@@ -53,6 +70,7 @@ __all__ = [
     "Solver",
     "State",
     "StochasticHeun",
+    "TauLeaping",
     "analytic_variance",
     "arctan",
     "check_grid",
@@ -60,12 +78,14 @@ __all__ = [
     "find_grid",
     "find_solver",
     "integrate",
+    "jump_grid",
     "karras",
     "leading",
     "log_snr",
     "make_grid",
     "quadratic",
     "sample",
+    "sample_jumps",
     "trailing",
     "uniform",
 ]

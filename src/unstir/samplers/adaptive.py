@@ -7,10 +7,11 @@ import math
 import torch
 from torch import Tensor
 
-from unstir.processes import Schedule, expand
+from unstir.processes import Angle, Schedule, expand
 from unstir.samplers import grids
+from unstir.samplers.coefficients import hypot
 from unstir.samplers.runge_kutta import check_tolerances, integrate
-from unstir.samplers.solve import Problem, Solver, State
+from unstir.samplers.solve import Level, Problem, Solver, State
 
 
 class Adaptive(Solver):
@@ -22,7 +23,8 @@ class Adaptive(Solver):
 
     (Song et al. 2021, eq. 13, in the variables of Salimans & Ho 2022, appendix D), regular for every
     schedule from pure noise (phi = pi / 2) to data (phi = 0), where a step from the angle ``end`` returns
-    the posterior mean, with an error of order end^2. The grid only says at which times the state is wanted;
+    the posterior mean, with an error of order end^2. (A process that blurs is followed in the angle of its
+    base, see `Modes.at_angle`.) The grid only says at which times the state is wanted;
     the steps between are chosen for each sample (see `runge_kutta.integrate`), and all samples are
     evaluated until the last one has arrived.
 
@@ -63,43 +65,48 @@ class Adaptive(Solver):
     def step(self, state: State, s: float) -> State:
         problem, x = state.problem, state.x
         here, there = problem.level(state.t), problem.level(s)
-        start, stop = math.atan2(here.sigma, here.alpha), math.atan2(there.sigma, there.alpha)
-        last = stop if there.sigma > 0 else min(start, math.atan(self.end))
+        start, stop = angle_of(here), angle_of(there)
+        last = min(start, math.atan(self.end)) if there.clean else stop
         y, _ = integrate(
             lambda y, phi: _slope(problem, y, phi),
-            x / math.hypot(here.alpha, here.sigma),
+            x / hypot(here.alpha, here.sigma),
             start,
             last,
             rtol=self.rtol,
             atol=self.atol,
             max_evaluations=self.max_evaluations,
         )
-        if there.sigma > 0:
-            return state.advance(y * math.hypot(there.alpha, there.sigma), s)
+        if not there.clean:
+            return state.advance(y * hypot(there.alpha, there.sigma), s)
         phi = torch.full((len(y),), last, dtype=torch.float64, device=y.device)
-        return state.advance(mean_at_angle(problem, y, phi), s)
+        return state.advance(mean_at_angle(problem, y, problem.process.at_angle(phi)), s)
+
+
+def angle_of(level: Level) -> float:
+    """arctan(sigma / alpha) of the base."""
+    alpha, sigma, _ = level.plain
+    return math.atan2(sigma, alpha)
 
 
 def _slope(problem: Problem, y: Tensor, phi: Tensor) -> Tensor:
     """dy / dphi, at one angle for each sample."""
-    return (y * expand(phi.cos(), y) - mean_at_angle(problem, y, phi)) / expand(phi.sin(), y)
+    angle = problem.process.at_angle(phi)
+    return (y * expand(angle.cosine, y) - mean_at_angle(problem, y, angle)) / expand(angle.divisor, y)
 
 
-def mean_at_angle(problem: Problem, y: Tensor, phi: Tensor) -> Tensor:
+def mean_at_angle(problem: Problem, y: Tensor, angle: Angle) -> Tensor:
     """E[x_0 | x_t] of y = x_t / sqrt(alpha^2 + sigma^2) at the angle arctan(sigma / alpha) of each sample.
 
     Raises:
         FloatingPointError: if it is not finite, with the noise level.
     """
-    schedule = problem.schedule
-    t = schedule.time(-2.0 * phi.tan().log())
-    norm = torch.hypot(schedule.alpha(t), schedule.sigma(t))
-    mean = problem.evaluate(y * expand(norm, y), t).mean
+    t = angle.t
+    mean = problem.evaluate(y * expand(angle.norm, y), t).mean
     broken = ~torch.isfinite(mean).reshape(len(mean), -1).all(dim=1)
     if bool(broken.any()):
         where = t[broken][0]
         raise FloatingPointError(
             f"the denoiser's posterior mean is not finite at t = {float(where):.6g} "
-            f"(log-SNR {float(schedule.log_snr(where)):.4g}); check the denoiser there"
+            f"(log-SNR {float(problem.schedule.log_snr(where)):.4g}); check the denoiser there"
         )
     return mean

@@ -9,7 +9,8 @@ from torch import Tensor
 
 from unstir.processes import Schedule, expand
 from unstir.samplers import grids
-from unstir.samplers.adaptive import mean_at_angle
+from unstir.samplers.adaptive import angle_of, mean_at_angle
+from unstir.samplers.coefficients import hypot
 from unstir.samplers.runge_kutta import check_tolerances
 from unstir.samplers.solve import Problem, Solver, State
 
@@ -80,13 +81,13 @@ class AdaptiveSDE(Solver):
     def step(self, state: State, s: float) -> State:
         problem, x = state.problem, state.x
         here, there = problem.level(state.t), problem.level(s)
-        start, stop = math.atan2(here.sigma, here.alpha), math.atan2(there.sigma, there.alpha)
-        last = stop if there.sigma > 0 else min(start, math.atan(self.end))
-        y = self._integrate(problem, x / math.hypot(here.alpha, here.sigma), start, last)
-        if there.sigma > 0:
-            return state.advance(y * math.hypot(there.alpha, there.sigma), s)
+        start, stop = angle_of(here), angle_of(there)
+        last = min(start, math.atan(self.end)) if there.clean else stop
+        y = self._integrate(problem, x / hypot(here.alpha, here.sigma), start, last)
+        if not there.clean:
+            return state.advance(y * hypot(there.alpha, there.sigma), s)
         phi = torch.full((len(y),), last, dtype=torch.float64, device=y.device)
-        return state.advance(mean_at_angle(problem, y, phi), s)
+        return state.advance(mean_at_angle(problem, y, problem.process.at_angle(phi)), s)
 
     def _integrate(self, problem: Problem, y: Tensor, start: float, stop: float) -> Tensor:
         phi = torch.full((len(y),), start, dtype=torch.float64, device=y.device)
@@ -117,16 +118,17 @@ def _attempt(
     problem: Problem, y: Tensor, phi: Tensor, target: Tensor, noise: Tensor
 ) -> tuple[Tensor, Tensor]:
     """Euler's and Heun's step to the target angle of each sample; see `StochasticHeun`."""
-    c, c_s = _clock(phi), _clock(target)
-    log_step = c_s.log() - c.log()
+    here, there = problem.process.at_angle(phi), problem.process.at_angle(target)
+    noise = problem.stretch(noise, there.snr - here.snr, _clock(target) - _clock(phi))
+    log_step = there.snr.log() - here.snr.log()
     share = torch.where(log_step > 0, 1.0 / -torch.expm1(-log_step) - 1.0 / log_step, 0.5)
-    # y = u sin^2(phi) / cos(phi), with u and c of `StochasticHeun`
-    scale = target.sin() ** 2 / target.cos()
-    base = expand(scale * phi.cos() / phi.sin() ** 2, y) * y + expand(scale, y) * noise
-    gain = expand(scale * (c_s - c), y)
-    mean = mean_at_angle(problem, y, phi)
+    # y = u sin^2 / cos with u and c of `StochasticHeun`
+    scale = there.sine**2 / there.cosine
+    base = expand(scale * here.cosine / here.sine**2, y) * y + expand(scale, y) * noise
+    gain = expand(scale * (there.snr - here.snr), y)
+    mean = mean_at_angle(problem, y, here)
     euler = base + gain * mean
-    ahead = mean_at_angle(problem, euler, target)
+    ahead = mean_at_angle(problem, euler, there)
     return euler, base + gain * torch.lerp(mean, ahead, expand(share, y))
 
 

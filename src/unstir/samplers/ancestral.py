@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from typing import Literal
 
-from torch import Tensor
-
+from unstir.samplers.coefficients import Coefficient, at_least, expm1, sqrt
 from unstir.samplers.solve import Level, Solver, State
 
 
-def posterior_coefficients(here: Level, there: Level) -> tuple[float, float, float, float]:
+def posterior_coefficients(
+    here: Level, there: Level
+) -> tuple[Coefficient, Coefficient, Coefficient, Coefficient]:
     """(a, b, variance, forgotten) of q(x_s | x_t, x_0) = N(a x_0 + b x_t, variance), from levels.
 
-    The scalar form of ``Schedule.posterior_coefficients``; forgotten is 1 - SNR(t) / SNR(s).
+    The form for levels of ``Schedule.posterior_coefficients``; forgotten is 1 - SNR(t) / SNR(s).
     """
-    forgotten = -math.expm1(here.log_snr - there.log_snr)
+    forgotten = -expm1(here.log_snr - there.log_snr)
     b = (there.sigma / here.sigma) ** 2 * here.alpha / there.alpha
     return there.alpha * forgotten, b, there.sigma**2 * forgotten, forgotten
 
@@ -58,14 +58,19 @@ class Ancestral(Solver):
         posterior = problem.evaluate(state.x, state.t)
         a, b, least, forgotten = posterior_coefficients(here, there)
         x = posterior.mean * a + state.x * b
-        if there.sigma > 0:
-            std: float | Tensor
+        if not there.clean:
+            std: Coefficient
             if self.variance == "beta-tilde":
-                std = math.sqrt(least)
+                std = sqrt(least)
             elif self.variance == "beta":
-                std = here.sigma * math.sqrt(forgotten)
+                std = here.sigma * sqrt(forgotten)
             elif callable(self.variance):
-                std = math.sqrt(least + a**2 * self.variance(here.log_snr))
+                std = sqrt(least + a**2 * self.variance(here.plain[2]))
+            elif posterior.variance is None and problem.process is not problem.schedule:
+                raise ValueError(
+                    f"{type(problem.schedule).__name__} steps in modes, and a learned variance is one of "
+                    "entries; use the variance 'beta' or 'beta-tilde', or a function of the log-SNR"
+                )
             elif posterior.variance is None:
                 raise ValueError(
                     "this denoiser gives no variance; train it with learned variance, or use the "
@@ -102,9 +107,9 @@ class DDIM(Solver):
         here, there = problem.level(state.t), problem.level(s)
         mean = problem.evaluate(state.x, state.t).mean
         _, _, variance, _ = posterior_coefficients(here, there)
-        variance *= self.eta**2
-        keep = math.sqrt(max(there.sigma**2 - variance, 0.0)) / here.sigma
+        variance = variance * self.eta**2
+        keep = sqrt(at_least(there.sigma**2 - variance, 0.0)) / here.sigma
         x = state.x * keep + mean * (there.alpha - here.alpha * keep)
-        if variance > 0:
-            x = x + math.sqrt(variance) * problem.normal(x, state.step)
+        if self.eta > 0 and not there.clean:
+            x = x + sqrt(variance) * problem.normal(x, state.step)
         return state.advance(x, s)

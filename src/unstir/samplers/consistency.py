@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from unstir.processes import Schedule
+from unstir.samplers.coefficients import add_product
 from unstir.samplers.solve import Solver, State
 
 
@@ -60,6 +61,6 @@ class Consistency(Solver):
         x_0 = problem.evaluate(state.x, state.t).mean
         there = problem.level(s)
         x = x_0 * there.alpha
-        if there.sigma > 0:
-            x = torch.add(x, problem.normal(x, state.step), alpha=there.sigma)
+        if not there.clean:
+            x = add_product(x, problem.normal(x, state.step), there.sigma)
         return state.advance(x, s)

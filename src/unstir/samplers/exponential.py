@@ -11,7 +11,8 @@ Xue et al. 2023, SA-Solver, eq. 5). Whatever a network predicts, this is linear 
 .. math:: y_s = \frac{H_s}{H_t} y_t + \int_{\ell_t}^{\ell_s} \frac{H_s}{H(\ell)}\, g(\ell)\, F(\ell)\, d\ell
           + \text{noise}
 
-so F is replaced by a polynomial in some coordinate, and the integral is done to full precision.
+so F is replaced by a polynomial in some coordinate, and the integral is done to full precision. Where the
+modes of the process have noise levels of their own, each has a polynomial in its own coordinate.
 """
 
 from __future__ import annotations
@@ -20,9 +21,13 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+
+from unstir.samplers.coefficients import Coefficient, at_least, at_most, exp, hypot
 
 Array = NDArray[np.float64]
 Coordinate = Callable[[Array, float], Array]
@@ -88,7 +93,9 @@ class Prediction(ABC):
     """Whether it determines the data there."""
 
     @abstractmethod
-    def mixture(self, alpha: float, sigma: float, sigma_data: float) -> tuple[float, float]:
+    def mixture(
+        self, alpha: Coefficient, sigma: Coefficient, sigma_data: float
+    ) -> tuple[Coefficient, Coefficient]:
         """(from_x, from_mean) at one noise level."""
 
     @abstractmethod
@@ -100,7 +107,7 @@ class Prediction(ABC):
         """The factor of F in dy / d ell."""
 
     @abstractmethod
-    def clock(self, ell: float, eta: float, sigma_data: float) -> float:
+    def clock(self, ell: Coefficient, eta: float, sigma_data: float) -> Coefficient:
         r"""The time of the Brownian motion B with noise = H_s |B(clock_s) - B(clock_t)|."""
 
 
@@ -109,7 +116,9 @@ class DataPrediction(Prediction):
 
     name: str = "x0"
 
-    def mixture(self, alpha: float, sigma: float, sigma_data: float) -> tuple[float, float]:
+    def mixture(
+        self, alpha: Coefficient, sigma: Coefficient, sigma_data: float
+    ) -> tuple[Coefficient, Coefficient]:
         return 0.0, 1.0
 
     def log_h(self, ell: Array, q: float, sigma_data: float) -> Array:
@@ -118,8 +127,8 @@ class DataPrediction(Prediction):
     def g(self, ell: Array, q: float, sigma_data: float) -> Array:
         return np.full_like(ell, q)
 
-    def clock(self, ell: float, eta: float, sigma_data: float) -> float:
-        return math.exp(min(2.0 * eta**2 * ell, 700.0))
+    def clock(self, ell: Coefficient, eta: float, sigma_data: float) -> Coefficient:
+        return exp(at_most(2.0 * eta**2 * ell, 700.0))
 
 
 class NoisePrediction(Prediction):
@@ -128,8 +137,10 @@ class NoisePrediction(Prediction):
     name: str = "epsilon"
     at_pure_noise: bool = False
 
-    def mixture(self, alpha: float, sigma: float, sigma_data: float) -> tuple[float, float]:
-        if alpha == 0.0:  # epsilon is x itself and says nothing; the step from there takes the mean
+    def mixture(
+        self, alpha: Coefficient, sigma: Coefficient, sigma_data: float
+    ) -> tuple[Coefficient, Coefficient]:
+        if _vanishes(alpha):  # epsilon is x itself and says nothing; the step from there takes the mean
             return 0.0, 1.0
         return 1.0 / sigma, -alpha / sigma
 
@@ -139,8 +150,8 @@ class NoisePrediction(Prediction):
     def g(self, ell: Array, q: float, sigma_data: float) -> Array:
         return -q * _noise_ratio(ell)
 
-    def clock(self, ell: float, eta: float, sigma_data: float) -> float:
-        return eta**2 * math.exp(min(-2.0 * ell, 700.0))
+    def clock(self, ell: Coefficient, eta: float, sigma_data: float) -> Coefficient:
+        return eta**2 * exp(at_most(-2.0 * ell, 700.0))
 
 
 class VelocityPrediction(Prediction):
@@ -153,8 +164,10 @@ class VelocityPrediction(Prediction):
 
     name: str = "v"
 
-    def mixture(self, alpha: float, sigma: float, sigma_data: float) -> tuple[float, float]:
-        norm = math.hypot(alpha * sigma_data, sigma)
+    def mixture(
+        self, alpha: Coefficient, sigma: Coefficient, sigma_data: float
+    ) -> tuple[Coefficient, Coefficient]:
+        norm = hypot(alpha * sigma_data, sigma)
         return sigma_data * alpha / (sigma * norm), -norm / (sigma * sigma_data)
 
     def log_h(self, ell: Array, q: float, sigma_data: float) -> Array:
@@ -164,8 +177,10 @@ class VelocityPrediction(Prediction):
         r = _noise_ratio(ell)
         return -q * sigma_data * r / np.hypot(sigma_data, r)
 
-    def clock(self, ell: float, eta: float, sigma_data: float) -> float:
-        return float(math.hypot(sigma_data, math.exp(min(-ell, 340.0))) ** (-2.0 * eta**2))
+    def clock(self, ell: Coefficient, eta: float, sigma_data: float) -> Coefficient:
+        squared = sigma_data**2 + exp(-2.0 * at_least(ell, -340.0))
+        result: Coefficient = squared ** (-(eta**2))
+        return result
 
 
 PREDICTIONS: dict[str, Prediction] = {
@@ -187,7 +202,23 @@ def exponential_weights(
     end: float,
     nodes: tuple[float, ...],
 ) -> tuple[float, ...]:
-    r"""The factor of y_start and of the prediction at each node in y_end.
+    """`exponential_weights_of` one mode: 1 + len(nodes) numbers."""
+    ends = np.array([start]), np.array([end])
+    anchors = np.array(nodes)[:, None]
+    keep, weights = exponential_weights_of(prediction, coordinate, sigma_data, eta, *ends, anchors)
+    return float(keep[0]), *weights[:, 0].tolist()
+
+
+def exponential_weights_of(
+    prediction: Prediction,
+    coordinate: Coordinate,
+    sigma_data: float,
+    eta: float,
+    start: Array,
+    end: Array,
+    nodes: Array,
+) -> tuple[Array, Array]:
+    r"""The factor of y_start and of the prediction at each node in y_end, for m modes at once.
 
     .. math:: w_j = \int_{\ell_t}^{\ell_s} \frac{H_s}{H(\ell)}\, g(\ell)\, L_j(\ell)\, d\ell
 
@@ -199,49 +230,52 @@ def exponential_weights(
         coordinate: in which variable.
         sigma_data: deviation of the data.
         eta: stochasticity.
-        start: ell at the start of the step; -inf for pure noise, which makes the first factor 0.
-        end: ell at its end; inf for data.
-        nodes: ell of the predictions, finite in the coordinate.
+        start: ell at the start of the step, (m,); all -inf for pure noise, which makes the first factor 0.
+        end: ell at its end, (m,); all inf for data.
+        nodes: ell of the predictions, (n, m), finite in the coordinate.
 
     Returns:
-        1 + len(nodes) numbers.
+        (m,) and (n, m).
     """
     q = 1.0 + eta**2
-    anchors = coordinate(np.asarray(nodes), sigma_data)
-    if math.isinf(end) and prediction.name == "x0":  # all weight lies at the end
-        return 0.0, *_lagrange(coordinate(np.array([end]), sigma_data), anchors)[:, 0]
+    anchors = coordinate(nodes, sigma_data)
+    if math.isinf(end[0]) and prediction.name == "x0":  # all weight lies at the end
+        return np.zeros_like(end), _lagrange(coordinate(end[None], sigma_data), anchors)[:, 0]
     # Integrands fall off on both sides of the noise level of the data, or of the step's end.
-    top = min(end, max(start, -math.log(sigma_data)) + _REACH)
-    low = max(start, min(top, -math.log(sigma_data)) - _REACH)
-    pieces = max(1, math.ceil((top - low) / 1.5))
+    width = -math.log(sigma_data)
+    top = np.minimum(end, np.maximum(start, width) + _REACH)
+    low = np.maximum(start, np.minimum(top, width) - _REACH)
+    pieces = max(1, math.ceil(float((top - low).max()) / 1.5))
     edges = np.linspace(low, top, pieces + 1)
     half = 0.5 * (edges[1:] - edges[:-1])[:, None]
-    ell = (0.5 * (edges[1:] + edges[:-1])[:, None] + half * _POINTS).ravel()
-    log_h_end = prediction.log_h(np.array([top]), q, sigma_data)
+    ell = (0.5 * (edges[1:] + edges[:-1])[:, None] + half * _POINTS[:, None]).reshape(-1, len(start))
+    log_h_end = prediction.log_h(top, q, sigma_data)
     density = np.exp(log_h_end - prediction.log_h(ell, q, sigma_data)) * prediction.g(ell, q, sigma_data)
-    values = _lagrange(coordinate(ell, sigma_data), anchors) @ (density * (half * _WEIGHTS).ravel())
-    keep = 0.0
-    if math.isfinite(start):
-        log_h_start = prediction.log_h(np.array([start]), q, sigma_data)
-        keep = math.exp(float((log_h_end - log_h_start)[0]))
-    return keep, *values.tolist()
+    density = density * (half * _WEIGHTS[:, None]).reshape(-1, len(start))
+    values = np.einsum("npm,pm->nm", _lagrange(coordinate(ell, sigma_data), anchors), density)
+    keep = np.zeros_like(start)
+    if math.isfinite(start[0]):
+        keep = np.exp(log_h_end - prediction.log_h(start, q, sigma_data))
+    return keep, values
 
 
 def _lagrange(at: Array, nodes: Array) -> Array:
-    """The Lagrange polynomials of the nodes, (nodes, points)."""
+    """The Lagrange polynomials of the nodes (n, m) at points (p, m): (n, p, m)."""
     rows = []
     for j, node in enumerate(nodes):
-        others = np.delete(nodes, j)
-        rows.append(np.prod((at[None] - others[:, None]) / (node - others)[:, None], axis=0))
+        others = np.delete(nodes, j, axis=0)[:, None]
+        rows.append(np.prod((at[None] - others) / (node - others), axis=0))
     return np.stack(rows)
 
 
-def growth(prediction: Prediction, ell: float, eta: float, sigma_data: float) -> float:
-    """H at one noise level."""
-    return math.exp(float(prediction.log_h(np.array([ell]), 1.0 + eta**2, sigma_data)[0]))
+def growth(prediction: Prediction, ell: Coefficient, eta: float, sigma_data: float) -> Coefficient:
+    """H at one noise level, of all modes."""
+    if isinstance(ell, float):
+        return math.exp(float(prediction.log_h(np.array([ell]), 1.0 + eta**2, sigma_data)[0]))
+    log_h = prediction.log_h(ell.cpu().numpy(), 1.0 + eta**2, sigma_data)
+    return torch.from_numpy(log_h).to(ell).exp()
 
 
-@lru_cache(maxsize=8192)
 def step_coefficients(
     prediction: Prediction,
     coordinate: Coordinate,
@@ -251,41 +285,95 @@ def step_coefficients(
     end: Point,
     nodes: tuple[float, ...],
 ) -> tuple[float, tuple[float, ...]]:
-    """The factors of x at the start of a step, and of the predictions, in x at its end.
+    """`step_coefficients_of` one mode: the factor of x, and those of as many predictions as are used."""
+    first, last = (Points(np.array([p[0]]), p[1], np.array([p[2]])) for p in (start, end))
+    anchors = np.array(nodes)[:, None]
+    keep, weights = step_coefficients_of(prediction, coordinate, eta, sigma_data, first, last, anchors)
+    return float(keep[0]), tuple(weights[:, 0].tolist())
+
+
+class Points(NamedTuple):
+    """The noise levels of m modes at one time: alpha (m,), the sigma of all, and ell (m,)."""
+
+    alpha: Array
+    sigma: float
+    ell: Array
+
+
+def step_coefficients_of(
+    prediction: Prediction,
+    coordinate: Coordinate,
+    eta: float,
+    sigma_data: float,
+    start: Points,
+    end: Points,
+    nodes: Array,
+) -> tuple[Array, Array]:
+    """The factors of x at the start of a step, and of the predictions, in x at its end, for m modes.
 
     Args:
         prediction: what is interpolated; from pure noise (alpha = 0) it is x0 if it says nothing there.
         coordinate: in which variable.
         eta: stochasticity.
         sigma_data: deviation of the data.
-        start: of the step.
+        start: of the step; either all modes are pure noise or none.
         end: of the step.
-        nodes: ell of the predictions, newest first; the oldest are dropped while the weights are large.
+        nodes: ell of the predictions, (n, m), newest first; each mode drops its oldest while its weights are
+            large.
 
     Returns:
-        The factor of x, and as many of predictions as are used.
+        The factor of x, (m,), and those of as many predictions as any mode uses, (at most n, m).
     """
-    pure, to_data = start[0] == 0.0, end[1] == 0.0
+    pure, to_data = start.alpha[0] == 0.0, end.sigma == 0.0
     if pure and not prediction.at_pure_noise:
         prediction, nodes = PREDICTIONS["x0"], nodes[:1]
     nodes = _usable(coordinate, nodes, to_data)
-    while True:
-        keep, *weights = exponential_weights(prediction, coordinate, sigma_data, eta, start[2], end[2], nodes)
-        if len(nodes) == 1 or sum(map(abs, weights)) <= LARGEST_WEIGHTS * abs(sum(weights)):
-            break
-        nodes = nodes[:-1]
-    scaled = tuple(end[0] * weight for weight in weights)
+    keep, weights = _bounded_weights(prediction, coordinate, sigma_data, eta, start.ell, end.ell, nodes)
+    scaled = end.alpha * weights
     if to_data and prediction.name == "x0":
-        return 0.0, scaled
+        return np.zeros_like(keep), scaled
     if pure:  # H grows like r^q, and y_t / H_t is x_t / sigma_t without noise, nothing with it
-        forgets = eta > 0.0
-        return (0.0 if forgets else end[0] * growth(prediction, end[2], eta, sigma_data) / start[1]), scaled
-    return keep * end[0] / start[0], scaled
+        rise = np.exp(prediction.log_h(end.ell, 1.0 + eta**2, sigma_data))
+        return (np.zeros_like(keep) if eta > 0.0 else end.alpha * rise / start.sigma), scaled
+    return keep * end.alpha / start.alpha, scaled
 
 
-def _usable(coordinate: Coordinate, nodes: tuple[float, ...], to_data: bool) -> tuple[float, ...]:
+def _bounded_weights(
+    prediction: Prediction,
+    coordinate: Coordinate,
+    sigma_data: float,
+    eta: float,
+    start: Array,
+    end: Array,
+    nodes: Array,
+) -> tuple[Array, Array]:
+    """The weights without those nodes that would amplify errors of the predictions."""
+    count = len(nodes)
+    # Nodes that coincide in the coordinate to rounding amplify without bound.
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        keep, weights = exponential_weights_of(prediction, coordinate, sigma_data, eta, start, end, nodes)
+        size = np.abs(weights).sum(0)
+        large = ~(np.isfinite(size) & (size <= LARGEST_WEIGHTS * np.abs(weights.sum(0))))
+    if count == 1 or not large.any():
+        return keep, weights
+    _, fewer = _bounded_weights(
+        prediction, coordinate, sigma_data, eta, start[large], end[large], nodes[:-1, large]
+    )
+    if large.all():
+        return keep, fewer
+    weights[:, large] = 0.0
+    weights[: len(fewer), large] = fewer
+    return keep, weights
+
+
+def _usable(coordinate: Coordinate, nodes: Array, to_data: bool) -> Array:
     """The newest nodes that are finite in the coordinate; one if the step ends where it has no end."""
     if coordinate in (angle, correlation):
         return nodes
-    finite = tuple(node for node in nodes if math.isfinite(node)) or nodes[:1]
+    finite = nodes[np.isfinite(nodes).all(axis=1)]
+    finite = finite if len(finite) else nodes[:1]
     return finite[:1] if to_data and coordinate is half_log_snr else finite
+
+
+def _vanishes(alpha: Coefficient) -> bool:
+    return alpha == 0.0 if isinstance(alpha, float) else not bool(alpha.any())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import replace
 from typing import Literal
 
@@ -13,6 +12,7 @@ from unstir import noise
 from unstir.processes import Schedule, expand
 from unstir.samplers import grids
 from unstir.samplers.ancestral import posterior_coefficients
+from unstir.samplers.coefficients import sqrt
 from unstir.samplers.solve import Level, Problem, Solver, State
 
 
@@ -36,13 +36,13 @@ class ReverseDiffusion(Solver):
         problem, x = state.problem, state.x
         here, there = problem.level(state.t), problem.level(s)
         mean = problem.evaluate(x, state.t).mean
-        if there.sigma == 0:
+        if there.clean:
             return state.advance(there.alpha * mean, s)
         forgotten = posterior_coefficients(here, there)[3]
         # q^2 score = forgotten (alpha E[x_0 | x_t] - x_t)
         x_s = x * (2.0 - here.alpha / there.alpha - forgotten) + mean * (forgotten * here.alpha)
         z = problem.normal(x, state.step)
-        return state.advance(x_s + here.sigma * math.sqrt(forgotten) * z, s)
+        return state.advance(x_s + here.sigma * sqrt(forgotten) * z, s)
 
 
 class PredictorCorrector(Solver):
@@ -105,7 +105,7 @@ class PredictorCorrector(Solver):
         problem, count = state.problem, state.step
         state = self.predictor.step(state, s)
         level, x = problem.level(s), state.x
-        if level.sigma == 0:
+        if level.clean:
             return state
         for turn in range(self.corrections):
             mean = problem.evaluate(x, s).mean
@@ -113,7 +113,7 @@ class PredictorCorrector(Solver):
             share: float | Tensor = 2.0 * self.snr**2
             if self.norms == "sample":
                 # The score is (alpha E[x_0 | x] - x) / sigma^2.
-                ratio = level.sigma * _norm(z) / _norm(level.alpha * mean - x)
+                ratio = level.plain[1] * _norm(z) / _norm(level.alpha * mean - x)
                 share = (share * ratio**2).clamp(max=1.0)
             x = langevin(x, mean, level, share, z)
         return replace(state, x=x)
@@ -126,10 +126,10 @@ class AnnealedLangevin(Solver):
               a_i = \epsilon\,\sigma_i^2 / \sigma_L^2
 
     Source: Song & Ermon 2019, algorithm 1, on x / alpha with sigma / alpha as noise level, which is theirs
-    for `VE`. Between levels x / alpha stays (the noise alone, where alpha = 0). The start is taken to be
-    of the first level, and data is reached by the posterior mean at the last (Jolicoeur-Martineau et al.
-    2021, "Adversarial score matching and improved sampling", section 3). The levels should be close
-    (geometric, the default grid) and the steps many: each evaluates the denoiser once.
+    for `VE`. Between levels x / alpha of the base stays (the noise alone, where alpha = 0). The start is
+    taken to be of the first level, and data is reached by the posterior mean at the last
+    (Jolicoeur-Martineau et al. 2021, "Adversarial score matching and improved sampling", section 3). The
+    levels should be close (geometric, the default grid) and the steps many: each evaluates the denoiser once.
 
     Args:
         repeats: Langevin steps at each level, at least 1; 100 in the paper, for 10 levels.
@@ -156,9 +156,10 @@ class AnnealedLangevin(Solver):
     def step(self, state: State, s: float) -> State:
         problem, x = state.problem, state.x
         here, there = problem.level(state.t), problem.level(s)
-        if there.sigma == 0:
+        if there.clean:
             return state.advance(there.alpha * problem.evaluate(x, state.t).mean, s)
-        x = x * (there.alpha / here.alpha if here.alpha > 0 else there.sigma / here.sigma)
+        (alpha, sigma, _), (alpha_s, sigma_s, _) = here.plain, there.plain
+        x = x * (sigma_s / sigma if here.pure else alpha_s / alpha)
         for turn in range(self.repeats):
             mean = problem.evaluate(x, s).mean
             z = problem.normal(x, state.step * self.repeats + turn, noise.Stream.LANGEVIN)

@@ -7,14 +7,8 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from unstir.samplers.exponential import (
-    COORDINATES,
-    PREDICTIONS,
-    Point,
-    Prediction,
-    growth,
-    step_coefficients,
-)
+from unstir.samplers.coefficients import Coefficient, add_product, combine
+from unstir.samplers.exponential import COORDINATES, PREDICTIONS, Prediction, growth
 from unstir.samplers.solve import Level, Problem, Solver, State
 from unstir.settings import nearest
 
@@ -61,18 +55,13 @@ def scheme_for(steps: int) -> Scheme:
     return Scheme(3, 3, 3) if steps < 20 else Scheme(4, 4, 3, restart=False)
 
 
-def point(level: Level) -> Point:
-    """alpha, sigma and log(alpha / sigma) of a noise level."""
-    return level.alpha, level.sigma, level.half_log_snr
-
-
 class _Memory(NamedTuple):
     """Past predictions, newest first, and the step that the corrector will redo: its start and noise."""
 
-    nodes: tuple[float, ...] = ()
+    nodes: tuple[Level, ...] = ()
     outputs: tuple[Tensor, ...] = ()
     x: Tensor | None = None
-    origin: Point | None = None
+    origin: Level | None = None
     noise: Tensor | None = None
 
 
@@ -163,63 +152,64 @@ class Multistep(Solver):
 
     def step(self, state: State, s: float) -> State:
         problem, past, x = state.problem, state.memory, state.x
-        here, there = point(problem.level(state.t)), point(problem.level(s))
+        here, there = problem.level(state.t), problem.level(s)
         c = self.sigma_data or WIDTH * problem.sigma_data
         mean = problem.evaluate(x, state.t).mean
         outputs = (self._predict(x, mean, here, c), *past.outputs)
-        nodes = (here[2], *past.nodes)
+        nodes = (here, *past.nodes)
         scheme = self.scheme or scheme_for(problem.steps)
         start = self.eta == 0.0 and 1 <= state.step < scheme.convergence - 1
         if (scheme.corrector or start) and self._redoes(past.origin):
             count = max(scheme.corrector, state.step + 1) if start else scheme.corrector
-            x = self._integrate(past.x, past.origin, here, nodes[:count], outputs, c, past.noise)
+            x = self._integrate(problem, past.x, past.origin, here, nodes[:count], outputs, c, past.noise)
             if start and state.step == 1 and scheme.convergence >= 4:
                 mean = problem.evaluate(x, state.t).mean
                 outputs = (self._predict(x, mean, here, c), *past.outputs)
-                x = self._integrate(past.x, past.origin, here, nodes[:2], outputs, c, past.noise)
+                x = self._integrate(problem, past.x, past.origin, here, nodes[:2], outputs, c, past.noise)
         last = min(scheme.last, self.last)
-        if there[1] == 0.0 and last == 1:
-            return state.advance(there[0] * mean, s, past)
-        noise = self._noise(problem, x, here, there, c)
-        count = last if there[1] == 0.0 else scheme.order
-        x_s = self._integrate(x, here, there, nodes[:count], outputs, c, noise)
+        clean = there.clean
+        if clean and last == 1:
+            return state.advance(there.alpha * mean, s, past)
+        noise = None if clean or self.eta == 0.0 else self._noise(problem, x, here, there, c)
+        count = last if clean else scheme.order
+        x_s = self._integrate(problem, x, here, there, nodes[:count], outputs, c, noise)
         nodes, outputs = nodes[: scheme.kept], outputs[: scheme.kept]
         if start and state.step < scheme.convergence - 2:  # the next correction begins at the very start
             return state.advance(x_s, s, past._replace(nodes=nodes, outputs=outputs))
         return state.advance(x_s, s, _Memory(nodes, outputs, x, here, noise))
 
-    def _redoes(self, origin: Point | None) -> bool:
+    def _redoes(self, origin: Level | None) -> bool:
         """Whether there is a step to redo with the newest prediction."""
-        return origin is not None and (self.prediction.at_pure_noise or origin[0] > 0.0)
+        return origin is not None and (self.prediction.at_pure_noise or not origin.pure)
 
-    def _predict(self, x: Tensor, mean: Tensor, here: Point, c: float) -> Tensor:
+    def _predict(self, x: Tensor, mean: Tensor, here: Level, c: float) -> Tensor:
         """What is interpolated, from the state and its posterior mean."""
-        from_x, from_mean = self.prediction.mixture(here[0], here[1], c)
-        if from_x == 0.0:
+        from_x, from_mean = self.prediction.mixture(here.alpha, here.sigma, c)
+        if isinstance(from_x, float) and from_x == 0.0:
             return mean if from_mean == 1.0 else mean * from_mean
-        return (x * from_x).add_(mean, alpha=from_mean)
+        return add_product(x * from_x, mean, from_mean)
 
-    def _noise(self, problem: Problem, x: Tensor, here: Point, there: Point, c: float) -> Tensor | None:
-        """The noise of a step, in units of y: H_s times an increment of the Brownian path."""
-        if self.eta == 0.0 or there[1] == 0.0:
-            return None
-        first, second = (self.prediction.clock(ell, self.eta, c) for ell in (here[2], there[2]))
-        increment = problem.brownian(x).increment(min(first, second), max(first, second))
-        return increment * growth(self.prediction, there[2], self.eta, c)
+    def _noise(self, problem: Problem, x: Tensor, here: Level, there: Level, c: float) -> Tensor:
+        """The noise of a step: alpha_s H_s times an increment of the Brownian path."""
+
+        def clock(level: Level) -> Coefficient:
+            return self.prediction.clock(level.half_log_snr, self.eta, c)
+
+        rise = growth(self.prediction, there.half_log_snr, self.eta, c)
+        return problem.increment(x, clock, here, there) * (rise * there.alpha)
 
     def _integrate(
         self,
+        problem: Problem,
         x: Tensor,
-        start: Point,
-        end: Point,
-        nodes: tuple[float, ...],
+        start: Level,
+        end: Level,
+        nodes: tuple[Level, ...],
         outputs: tuple[Tensor, ...],
         c: float,
         noise: Tensor | None,
     ) -> Tensor:
         """x at ``end`` from x at ``start`` and the predictions, with the noise of the interval."""
-        keep, weights = step_coefficients(self.prediction, self.coordinate, self.eta, c, start, end, nodes)
-        result = x * keep
-        for weight, output in zip(weights, outputs, strict=False):
-            result.add_(output, alpha=weight)  # of a fresh tensor
-        return result if noise is None else result.add_(noise, alpha=end[0])
+        keep, weights = problem.coefficients(self.prediction, self.coordinate, self.eta, c, start, end, nodes)
+        result = combine(x, keep, weights, outputs)
+        return result if noise is None else result.add_(noise)

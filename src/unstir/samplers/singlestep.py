@@ -11,6 +11,7 @@ from torch import Tensor
 from unstir import noise
 from unstir.processes import Schedule
 from unstir.samplers import grids
+from unstir.samplers.coefficients import Coefficient, at_least, check_epsilon, expm1, sqrt
 from unstir.samplers.solve import Level, Problem, Solver, State
 
 
@@ -19,7 +20,8 @@ class Heun(Solver):
 
     With y = x / alpha the probability flow is dy/dr = epsilon(x): an Euler step, then the mean of both
     slopes. Two evaluations a step, one for the step to data. Before each step, churn raises the noise
-    level by a factor 1 + gamma with fresh noise.
+    level by a factor 1 + gamma with fresh noise. (Where modes have noise levels of their own, r is that of
+    the base; so in `RungeKutta`.)
 
     Source: Karras et al. 2022, algorithm 2. Order 2 without churn. A step from pure noise (alpha = 0) is
     an Euler step, of order 1. The default grid is that of the paper.
@@ -58,25 +60,25 @@ class Heun(Solver):
         there = problem.level(s)
         mean = problem.evaluate(x, here.t).mean
         x_s = _first_order(x, mean, here, there)
-        if there.sigma > 0 and here.alpha > 0:
-            ahead = problem.evaluate(x_s, s).mean
-            slope = (_epsilon(x, mean, here) + _epsilon(x_s, ahead, there)) / 2
-            scale = there.alpha / here.alpha
-            x_s = x * scale + slope * (there.sigma - here.sigma * scale)
+        if not (there.clean or here.pure):
+            # Half the change of the slope from the first, which Euler's step has used (see `RungeKutta`).
+            start, end = _noise_level(here), _noise_level(there)
+            change = mean - problem.evaluate(x_s, s).mean
+            x_s = x_s + change * (0.5 * (end - start) / end * there.pace * there.alpha)
         return state.advance(x_s, s)
 
     def _stir(self, state: State) -> tuple[Tensor, Level]:
         problem = state.problem
         here = problem.level(state.t)
         gamma = min(self.churn / problem.steps, math.sqrt(2.0) - 1.0)
-        if gamma == 0 or not self.window[0] <= here.ratio <= self.window[1] or here.alpha == 0:
+        level = _noise_level(here)
+        if gamma == 0 or not self.window[0] <= level <= self.window[1] or here.pure:
             return state.x, here
-        noisiest = problem.level(1.0).ratio
-        raised = min(here.ratio * (1.0 + gamma), noisiest)
-        if raised <= here.ratio:
+        raised = min(level * (1.0 + gamma), _noise_level(problem.level(1.0)))
+        if raised <= level:
             return state.x, here
         stirred = _level_of(problem, -math.log(raised))
-        added = self.inflation * math.sqrt(max(stirred.ratio**2 - here.ratio**2, 0.0))
+        added = self.inflation * sqrt(at_least(stirred.ratio**2 - here.ratio**2, 0.0))
         z = problem.normal(state.x, state.step, noise.Stream.CHURN)
         return (state.x / here.alpha + added * z) * stirred.alpha, stirred
 
@@ -121,18 +123,21 @@ class RungeKutta(Solver):
         here, there = problem.level(state.t), problem.level(s)
         mean = problem.evaluate(x, here.t).mean
         x_s = _first_order(x, mean, here, there)
-        if there.sigma == 0 or here.alpha == 0:
+        if there.clean or here.pure:
             return state.advance(x_s, s)
         rows, weights = _TABLEAUS[self.order]
-        h = there.ratio - here.ratio
+        start = _noise_level(here)
+        h = _noise_level(there) - start
         # Slopes are kept as differences from the first, which Euler's step has used: at high noise these
         # are far below rounding of the slopes themselves, and h is large.
         changes: list[Tensor] = []
         for row in rows:
-            level = _level_of(problem, -math.log(here.ratio + sum(row) * h))
+            level = _level_of(problem, -math.log(start + sum(row) * h))
             shift = _weighted(row[1:], changes, h)
             x_mid = _first_order(x, mean, here, level) + shift * level.alpha
-            changes.append((mean - problem.evaluate(x_mid, level.t).mean + shift) / level.ratio)
+            change = mean - problem.evaluate(x_mid, level.t).mean + shift
+            # The slope in the noise level of the base, of which other levels are functions.
+            changes.append(change * (level.pace / _noise_level(level)))
         return state.advance(x_s + _weighted(weights[1:], changes, h) * there.alpha, s)
 
 
@@ -175,18 +180,21 @@ class SingleStep(Solver):
         problem, x = state.problem, state.x
         here, there = problem.level(state.t), problem.level(s)
         mean = problem.evaluate(x, here.t).mean
-        if there.sigma == 0 or here.alpha == 0:
+        if there.clean or here.pure:
             return state.advance(_first_order(x, mean, here, there), s)
+        if self.prediction == "epsilon":
+            check_epsilon(there.alpha / here.alpha)
         first = self._output(x, mean, here)
-        h = there.half_log_snr - here.half_log_snr
-        level = _level_of(problem, here.half_log_snr + h / self.order)
+        start, end = here.reference.point[2], there.reference.point[2]
+        level = _level_of(problem, start + (end - start) / self.order)
         output = self._evaluate(problem, self._move(x, here, level, first), level)
         if self.order == 2:
             return state.advance(self._move(x, here, there, output), s)
-        level = _level_of(problem, here.half_log_snr + 2.0 * h / 3.0)
-        x_mid = self._move(x, here, level, first, (output - first) * 2.0)
-        output = self._evaluate(problem, x_mid, level)
-        return state.advance(self._move(x, here, there, first, (output - first) * 1.5), s)
+        later = _level_of(problem, start + 2.0 * (end - start) / 3.0)
+        x_mid = self._move(x, here, later, first, (output - first) * _stretch(here, level, later))
+        output = self._evaluate(problem, x_mid, later)
+        change = (output - first) * _stretch(here, later, there)
+        return state.advance(self._move(x, here, there, first, change), s)
 
     def _evaluate(self, problem: Problem, x: Tensor, level: Level) -> Tensor:
         return self._output(x, problem.evaluate(x, level.t).mean, level)
@@ -202,8 +210,13 @@ class SingleStep(Solver):
         keep, size = end.sigma / start.sigma, end.alpha
         if self.prediction == "epsilon":
             h, keep, size = -h, end.alpha / start.alpha, end.sigma
-        x = x * keep + output * (-math.expm1(-h) * size)
-        return x if change is None else x + change * ((1.0 + math.expm1(-h) / h) * size)
+        x = x * keep + output * (-expm1(-h) * size)
+        return x if change is None else x + change * ((1.0 + expm1(-h) / h) * size)
+
+
+def _stretch(start: Level, middle: Level, end: Level) -> Coefficient:
+    """The length of a step in the log-SNR, in units of that to a level within it."""
+    return (end.log_snr - start.log_snr) / (middle.log_snr - start.log_snr)
 
 
 def _first_order(x: Tensor, mean: Tensor, here: Level, there: Level) -> Tensor:
@@ -215,6 +228,12 @@ def _first_order(x: Tensor, mean: Tensor, here: Level, there: Level) -> Tensor:
 def _weighted(weights: Sequence[float], changes: Sequence[Tensor], h: float) -> Tensor | float:
     pairs = zip(weights, changes, strict=True)
     return sum((change * (h * weight) for weight, change in pairs if weight), start=0.0)
+
+
+def _noise_level(level: Level) -> float:
+    """sigma / alpha of the base."""
+    alpha, sigma, _ = level.plain
+    return sigma / alpha if alpha > 0 else math.inf
 
 
 def _level_of(problem: Problem, half_log_snr: float) -> Level:

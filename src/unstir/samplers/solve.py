@@ -6,7 +6,8 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from functools import lru_cache
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor
@@ -16,6 +17,8 @@ from unstir.brownian import BrownianPath
 from unstir.denoisers import Denoiser, Posterior
 from unstir.processes import Schedule
 from unstir.samplers import grids
+from unstir.samplers.coefficients import Coefficient
+from unstir.samplers.exponential import Coordinate, Point, Prediction, step_coefficients
 
 
 @dataclass(frozen=True)
@@ -35,24 +38,64 @@ class Solution:
     path: Tensor | None = None
 
 
-@dataclass(frozen=True)
-class Level:
-    """The coefficients of one time, as plain floats."""
+class Level(NamedTuple):
+    """The coefficients of one time: plain floats, or a number for each mode of a process that blurs.
+
+    Attributes:
+        t: the time.
+        alpha: scale of the data.
+        sigma: deviation of the noise.
+        log_snr: log(alpha^2 / sigma^2).
+        base: the plain floats of the same time, where the others are not.
+        pace: how much faster the log-SNR falls than that of ``base``.
+    """
 
     t: float
-    alpha: float
-    sigma: float
-    log_snr: float
+    alpha: Coefficient
+    sigma: Coefficient
+    log_snr: Coefficient
+    base: Level | None = None
+    pace: Coefficient = 1.0
 
     @property
-    def ratio(self) -> float:
+    def reference(self) -> Level:
+        """The level in plain floats: itself, or that of the mode that is not blurred."""
+        return self if self.base is None else self.base
+
+    @property
+    def clean(self) -> bool:
+        """Whether there is no noise."""
+        return bool(self.sigma == 0.0 if self.base is None else self.base.sigma == 0.0)
+
+    @property
+    def pure(self) -> bool:
+        """Whether there is no data."""
+        return bool(self.alpha == 0.0 if self.base is None else self.base.alpha == 0.0)
+
+    @property
+    def ratio(self) -> Coefficient:
         """sigma / alpha, the noise level of x_t / alpha; inf for pure noise."""
-        return self.sigma / self.alpha if self.alpha > 0 else math.inf
+        return math.inf if self.pure else self.sigma / self.alpha
 
     @property
-    def half_log_snr(self) -> float:
+    def half_log_snr(self) -> Coefficient:
         """log(alpha / sigma), the variable in which exponential integrators are exact."""
         return 0.5 * self.log_snr
+
+    @property
+    def plain(self) -> tuple[float, float, float]:
+        """alpha, sigma and log-SNR of `reference`, as floats."""
+        return cast(tuple[float, float, float], self.reference[1:4])
+
+    @property
+    def point(self) -> Point:
+        """alpha, sigma and log(alpha / sigma) of `reference`."""
+        alpha, sigma, log_snr = self.plain
+        return alpha, sigma, 0.5 * log_snr
+
+
+LevelClock = Callable[[Level], Coefficient]
+"""The time of a Brownian motion at a level."""
 
 
 class Problem:
@@ -77,10 +120,24 @@ class Problem:
     def _functions(self) -> tuple[Callable[[Any], Tensor], ...]:
         return self.schedule.alpha, self.schedule.sigma, self.schedule.log_snr
 
+    @property
+    def process(self) -> Schedule:
+        """The process of the states that a solver sees, entry by entry."""
+        return self.schedule
+
+    def enter(self, x: Tensor) -> Tensor:
+        """A state of the denoiser in the coordinates that a solver sees."""
+        return x
+
+    def leave(self, x: Tensor) -> Tensor:
+        """The inverse of `enter`."""
+        return x
+
     def level(self, t: float) -> Level:
         """alpha, sigma and log-SNR at a time; free for the times of the grid."""
         if t not in self._levels:
-            self._levels[t] = Level(t, *(float(f(t)) for f in self._functions()))
+            alpha, sigma, log_snr = (float(f(t)) for f in self._functions())
+            self._levels[t] = Level(t, alpha, sigma, log_snr)
         return self._levels[t]
 
     def evaluate(self, x: Tensor, t: float | Tensor) -> Posterior:
@@ -113,6 +170,49 @@ class Problem:
         if self._brownian is None:
             self._brownian = BrownianPath(x.shape[1:], seed=self.seed, index=self.index, dtype=x.dtype)
         return self._brownian
+
+    def increment(self, x: Tensor, clock: LevelClock, here: Level, there: Level) -> Tensor:
+        """The Brownian motion's increment of a step, between the clock's times of two levels."""
+        a, b = clock(here), clock(there)
+        return self.brownian(x).increment(min(a, b), max(a, b))
+
+    def stretch(self, increment: Tensor, change: Tensor, of: Tensor) -> Tensor:
+        """An increment of the Brownian motion over a change ``of`` of its clock, made one over ``change``.
+
+        Args:
+            increment: of the shape of the state.
+            change: of a clock of ``process``; here that of the Brownian motion itself.
+            of: (batch,).
+        """
+        return increment
+
+    def coefficients(
+        self,
+        prediction: Prediction,
+        coordinate: Coordinate,
+        eta: float,
+        sigma_data: float,
+        start: Level,
+        end: Level,
+        nodes: tuple[Level, ...],
+    ) -> tuple[Coefficient, Sequence[Coefficient]]:
+        """The factors of x and of the predictions at the nodes in an exponential step."""
+        return _step_coefficients(prediction, coordinate, eta, sigma_data, start, end, nodes)
+
+
+@lru_cache(maxsize=8192)
+def _step_coefficients(
+    prediction: Prediction,
+    coordinate: Coordinate,
+    eta: float,
+    sigma_data: float,
+    start: Level,
+    end: Level,
+    nodes: tuple[Level, ...],
+) -> tuple[float, tuple[float, ...]]:
+    """`step_coefficients` of levels in plain floats, which are kept as they come."""
+    anchors = tuple(node.point[2] for node in nodes)
+    return step_coefficients(prediction, coordinate, eta, sigma_data, start.point, end.point, anchors)
 
 
 @dataclass(frozen=True)
@@ -204,6 +304,7 @@ def sample(
         ValueError: for neither or contradicting shapes, an unknown name, a bad grid or fewer than 1 step.
         FloatingPointError: if a state is not finite, with the step and the noise level.
     """
+    from unstir.samplers.modal import problem_for
     from unstir.samplers.registry import find_grid, find_solver
 
     method = find_solver(solver) if isinstance(solver, str) else solver
@@ -226,18 +327,18 @@ def sample(
         if len(value) != len(x_T):
             raise ValueError(f"condition {name!r} has {len(value)} entries for {len(x_T)} samples")
 
-    problem = Problem(denoiser, times, index, seed, condition or {})
-    state = method.init(problem, x_T, first)
+    problem = problem_for(denoiser, times, index, seed, condition or {}, x_T)
+    state = method.init(problem, problem.enter(x_T), first)
     _check_finite(state)
-    states = [state.x] if path else []
+    states = [x_T] if path else []
     for s in times[1:].tolist():
         state, began = method.step(state, s), state.t
         _check_finite(state, began)
         if path:
-            states.append(state.x)
+            states.append(problem.leave(state.x))
         if on_step is not None:
-            on_step(Progress(state.step, problem.steps, s, state.x))
-    return Solution(state.x, problem.nfe, times, torch.stack(states) if path else None)
+            on_step(Progress(state.step, problem.steps, s, problem.leave(state.x)))
+    return Solution(problem.leave(state.x), problem.nfe, times, torch.stack(states) if path else None)
 
 
 def _device(denoiser: Denoiser) -> torch.device:
@@ -253,6 +354,6 @@ def _check_finite(state: State, began: float | None = None) -> None:
     level = state.problem.level(state.t if began is None else began)
     where = f"after step {state.step} of {state.problem.steps}, from" if state.step else "at the start, at"
     raise FloatingPointError(
-        f"the state is not finite {where} t = {level.t:.6g} (log-SNR {level.log_snr:.4g}); "
+        f"the state is not finite {where} t = {level.t:.6g} (log-SNR {level.plain[2]:.4g}); "
         "check the denoiser there, or take another grid or solver"
     )

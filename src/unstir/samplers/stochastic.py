@@ -5,14 +5,12 @@ Their noise is one Brownian path of each sample, so twice the steps follow the s
 
 from __future__ import annotations
 
-import math
-
-import torch
 from torch import Tensor
 
 from unstir.processes import Schedule
 from unstir.samplers import grids
-from unstir.samplers.solve import Level, Solver, State
+from unstir.samplers.coefficients import Coefficient, add_product, expm1, is_finite, sqrt
+from unstir.samplers.solve import Level, Problem, Solver, State
 
 
 class EulerMaruyama(Solver):
@@ -31,20 +29,25 @@ class EulerMaruyama(Solver):
     def step(self, state: State, s: float) -> State:
         problem = state.problem
         here, there = problem.level(state.t), problem.level(s)
-        drift = float(problem.schedule.drift(state.t))
-        squared = float(problem.schedule.diffusion_squared(state.t))
-        if not (math.isfinite(drift) and math.isfinite(squared)):
+        drift, squared = rates(problem, state.t)
+        if not (is_finite(drift) and is_finite(squared)):
             raise ValueError(
                 f"the SDE of {type(problem.schedule).__name__} is infinite at t = {state.t:g}; take a grid "
                 "that starts later, such as 'karras', or another solver"
             )
         mean = problem.evaluate(state.x, state.t).mean
-        if there.sigma == 0:
+        if there.clean:
             return state.advance(there.alpha * mean, s)
         score = (here.alpha * mean - state.x) / here.sigma**2
-        x = torch.add(state.x, state.x * drift - squared * score, alpha=s - state.t)
-        noise = problem.brownian(x).increment(1.0 - state.t, 1.0 - s)
-        return state.advance(x + math.sqrt(squared) * noise, s)
+        x = state.x + (state.x * drift - squared * score) * (s - state.t)
+        noise = problem.increment(x, lambda level: 1.0 - level.t, here, there)
+        return state.advance(x + sqrt(squared) * noise, s)
+
+
+def rates(problem: Problem, t: float) -> tuple[Coefficient, Coefficient]:
+    """f and g^2 of the forward SDE at a time."""
+    f, squared = problem.process.drift(t), problem.process.diffusion_squared(t)
+    return (float(f), float(squared)) if f.ndim == 0 else (f, squared)
 
 
 class StochasticHeun(Solver):
@@ -66,20 +69,24 @@ class StochasticHeun(Solver):
         problem, x = state.problem, state.x
         here, there = problem.level(state.t), problem.level(s)
         mean = problem.evaluate(x, state.t).mean
-        if there.sigma == 0:
+        if there.clean:
             return state.advance(there.alpha * mean, s)
-        start, end = (here.alpha / here.sigma) ** 2, (there.alpha / there.sigma) ** 2
+        gain = _snr(there) - _snr(here)
         scale = there.sigma**2 / there.alpha
-        noise = problem.brownian(x).increment(start, end)
-        base = torch.add(x * (scale * here.alpha / here.sigma**2), noise, alpha=scale)
-        ahead = problem.evaluate(torch.add(base, mean, alpha=scale * (end - start)), s).mean
+        noise = problem.increment(x, _snr, here, there)
+        base = add_product(x * (scale * here.alpha / here.sigma**2), noise, scale)
+        ahead = problem.evaluate(add_product(base.clone(), mean, scale * gain), s).mean
         share = newest_share(here, there)
-        return state.advance(base + torch.lerp(mean, ahead, share) * (scale * (end - start)), s)
+        return state.advance(base + (mean + (ahead - mean) * share) * (scale * gain), s)
 
 
-def newest_share(here: Level, there: Level) -> float:
+def _snr(level: Level) -> Coefficient:
+    return (level.alpha / level.sigma) ** 2
+
+
+def newest_share(here: Level, there: Level) -> Coefficient:
     """Weight of the end in the mean over [c_t, c_s] of what is linear in log c; 1/2 for a short step."""
     h = there.log_snr - here.log_snr
-    if not math.isfinite(h):
+    if here.pure:
         return 1.0
-    return 1.0 / -math.expm1(-h) - 1.0 / h
+    return 1.0 / -expm1(-h) - 1.0 / h

@@ -63,8 +63,8 @@ class Tree:
             node = int(wrong.nonzero()[0])
             label = names[node] or f"number {node}"
             raise ValueError(
-                f"the edge above node {label!r} has length {float(length[node]):g}; lengths are times, finite "
-                "and at least 0"
+                f"the edge above node {label!r} has length {float(length[node]):g}; lengths are times, "
+                "finite and at least 0"
             )
         for field, value in (("parent", parent), ("length", length), ("names", tuple(names))):
             object.__setattr__(self, field, value)
@@ -151,6 +151,34 @@ class Tree:
         """The same tree with all lengths times a factor, such as 365.25 from years to days."""
         return Tree(self.parent, self.length * factor, self.names, self.annotations)
 
+    def cut(self, times: Tensor) -> Tree:
+        """The same tree with a node, of one child, wherever an edge crosses one of the times.
+
+        Args:
+            times: (T,) since the root, increasing.
+
+        Returns:
+            A tree whose first n nodes are those of this one; the others have no name.
+        """
+        assert self.names is not None
+        assert self.annotations is not None
+        times = times.to(torch.float64).contiguous()
+        depth, above = self.depth, self.depth[self.parent.clamp(min=0)]
+        first = torch.searchsorted(times, above, right=True)
+        count = (torch.searchsorted(times, depth) - first).clamp(min=0)
+        count[self.root] = 0
+        owner = torch.repeat_interleave(torch.arange(len(self)), count)
+        rank = torch.arange(len(owner)) - (count.cumsum(0) - count)[owner]
+        at = times[first[owner] + rank]
+        number = len(self) + torch.arange(len(owner))
+        parent = torch.cat([self.parent, torch.where(rank == 0, self.parent[owner], number - 1)])
+        length = torch.cat([self.length, torch.where(rank == 0, at - above[owner], at - at.roll(1))])
+        last = rank == count[owner] - 1
+        parent[owner[last]] = number[last]
+        length[owner[last]] = depth[owner[last]] - at[last]
+        extra = len(owner)
+        return Tree(parent, length, [*self.names, *[""] * extra], [*self.annotations, *[{}] * extra])
+
     @classmethod
     def from_newick(cls, source: str | Path) -> Tree:
         """Read a tree from Newick text, or from a file of it (.gz too).
@@ -199,7 +227,7 @@ class Tree:
         """A random tree of pure birth: each lineage splits at a rate, until there are so many tips.
 
         All tips are sampled at the same time, an exponential wait after the last split; the mean time from
-        the root is the sum of 1 / (k rate) for k = 2 to ``tips``. Source: Yule 1925; Aldous 2001, section 3.1.
+        the root is the sum of 1 / (k rate) for k = 2 to ``tips``. Source: Yule 1925; Aldous 2001, sect. 3.1.
 
         Args:
             tips: at least 2.

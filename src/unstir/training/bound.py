@@ -33,18 +33,27 @@ def bound_term(schedule: Schedule, x_0: Tensor, posterior: Posterior, s: Tensor,
 
     Returns:
         (batch,) in nats an entry of the event.
+
+    Raises:
+        ValueError: for a posterior variance under a schedule that blurs, whose steps are those of modes.
     """
-    a, _, std = schedule.posterior_coefficients(s, t)
-    forgotten = -torch.expm1(schedule.log_snr(t) - schedule.log_snr(s))
-    error = (x_0 - posterior.mean) ** 2
+    process = schedule.modes(x_0.shape[1:])
+    if process is not schedule and posterior.variance is not None:
+        raise ValueError(
+            f"the bound's steps under {type(schedule).__name__} are those of modes, and a learned variance "
+            "is one of entries; train without it, or under a schedule that does not blur"
+        )
+    a, _, std = process.posterior_coefficients(s, t)
+    forgotten = -torch.expm1(process.log_snr(t) - process.log_snr(s))
+    error = schedule.to_modes(x_0 - posterior.mean) ** 2
     last = expand(schedule.sigma(s), x_0) == 0
     least = expand(std**2, x_0)
     if posterior.variance is None:
         # At the last step the forward variance says nothing of x_0; that of x_0 given x_t is (sigma/alpha)^2.
         widest = torch.where(
-            schedule.sigma(s) == 0,
-            (schedule.sigma(t) / schedule.alpha(t)) ** 2,
-            schedule.sigma(t) ** 2 * forgotten,
+            process.sigma(s) == 0,
+            (process.sigma(t) / process.alpha(t)) ** 2,
+            process.sigma(t) ** 2 * forgotten,
         )
         variance = expand(widest, x_0).expand_as(x_0)
     else:
@@ -58,5 +67,6 @@ def bound_term(schedule: Schedule, x_0: Tensor, posterior: Posterior, s: Tensor,
 
 def prior_term(schedule: Schedule, x_0: Tensor) -> Tensor:
     """KL(q(x_1 | x_0) || N(0, sigma_1^2)), (batch,) in nats an entry (Ho et al. 2020, eq. 5, L_T)."""
-    ratio = float(schedule.alpha(1.0) / schedule.sigma(1.0))
-    return 0.5 * ratio**2 * (x_0.double() ** 2).flatten(1).mean(1)
+    process, u = schedule.modes(x_0.shape[1:]), schedule.to_modes(x_0.double())
+    ratio = expand(process.alpha(1.0) / process.sigma(1.0), u)
+    return 0.5 * ((ratio * u) ** 2).flatten(1).mean(1)

@@ -32,7 +32,7 @@ from unstir.settings import Settings
 from unstir.training.data import ArrayData
 from unstir.training.ema import PowerEMA
 from unstir.training.noise_levels import GOLDEN
-from unstir.training.objective import mean_loss
+from unstir.training.objective import weighted_error
 from unstir.training.settings import Positive, Share
 from unstir.training.trainer import Progress, rate_factor
 from unstir.training.weighting import EDMWeighting
@@ -243,7 +243,7 @@ class Distiller:
             )
             x_t = z * float(schedule.sigma(t))
             if x_0 is not None:
-                x_t = torch.add(x_t, x_0, alpha=float(schedule.alpha(t)))
+                x_t = x_t + schedule.marginal(x_0, t)[0]
             grid = torch.cat([self.grid.new_tensor([t]), self.grid[self.grid < t]])
             x_0 = sample(self.teacher, x_T=x_t, grid=grid, condition=condition).x
             when = torch.full((s.batch,), t, dtype=torch.float64, device=self.device)
@@ -281,8 +281,8 @@ class Distiller:
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         posterior: Posterior = self.student(jumps.x_t, jumps.t, **jumps.condition)
-        errors = (posterior.mean - jumps.x_0).square().flatten(1).mean(1)
-        loss = mean_loss(errors, self.weighting(self.student.schedule, jumps.t))
+        losses = weighted_error(self.weighting, self.student.schedule, posterior.mean - jumps.x_0, jumps.t)
+        loss = losses.mean()
         if not bool(torch.isfinite(loss)):
             raise FloatingPointError(
                 f"the loss is not finite after {self.samples} samples; lower the learning rate, or check "

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from unstir.denoisers import Posterior
-from unstir.processes import Schedule, expand
+from unstir.processes import Schedule
 from unstir.training.bound import bound_term
 from unstir.training.weighting import Weighting
 
@@ -24,6 +24,7 @@ class Objective:
     the number of terms (its expectation is the bound, but for the constant prior term).
     ``hybrid``: simple, plus ``bound_weight`` times the bound in which the mean is held fixed, so that the
     bound teaches the variance only (Nichol & Dhariwal 2021, eq. 16).
+    Under a schedule that blurs, w is that of each mode, and the error is summed over modes.
 
     Attributes:
         weighting: w(t), for simple and hybrid.
@@ -64,17 +65,18 @@ class Objective:
             (batch,) of the type of ``x_0``.
 
         Raises:
-            ValueError: if hybrid is asked of a denoiser without variance.
+            ValueError: if hybrid is asked of a denoiser without variance, or hybrid or the bound of one with
+                a variance under a schedule that blurs.
         """
         if self.kind != "simple":
             # A time that is a step already stays one: 7 / 60 * 60 is a little above 7.
             t = (t * self.steps - 1e-6).ceil().clamp(min=1.0) / self.steps
-        x_t = expand(schedule.alpha(t), x_0) * x_0 + expand(schedule.sigma(t), epsilon) * epsilon
+        mean, std = schedule.marginal(x_0, t)
+        x_t = mean + std * epsilon
         posterior: Posterior = denoiser(x_t, t, **condition)
         if self.kind == "bound":
             return self._bound(schedule, x_0, posterior, t)
-        error = (posterior.mean - x_0).square().flatten(1).mean(1)
-        loss = self.weighting(schedule, t).to(error) * error
+        loss = weighted_error(self.weighting, schedule, posterior.mean - x_0, t)
         if self.kind == "hybrid":
             if posterior.variance is None:
                 raise ValueError("the hybrid objective teaches a variance, but the network has no such head")
@@ -85,6 +87,15 @@ class Objective:
     def _bound(self, schedule: Schedule, x_0: Tensor, posterior: Posterior, t: Tensor) -> Tensor:
         s = ((t * self.steps).round() - 1.0) / self.steps
         return self.steps * bound_term(schedule, x_0, posterior, s, t)
+
+
+def weighted_error(weighting: Weighting, schedule: Schedule, error: Tensor, t: Tensor) -> Tensor:
+    """The weighted mean square of errors of x_0 (batch, *event) at times (batch,), (batch,) of their type."""
+    squares = schedule.to_modes(error).square()
+    weight = weighting(schedule.modes(error.shape[1:]), t).to(squares)
+    if weight.ndim > 1:  # one for each mode
+        return (weight * squares).flatten(1).mean(1)
+    return weight * squares.flatten(1).mean(1)
 
 
 def mean_loss(losses: Tensor, weights: Tensor) -> Tensor:

@@ -1,0 +1,47 @@
+"""The command line: ``unstir demo``, ``simulate``, ``train``, ``sample``, ``evaluate`` and the others.
+
+Errors are one sentence on standard error; the exit code is 2 for misuse, 1 for failure and 130 for an
+interruption.
+"""
+
+from __future__ import annotations
+
+import os
+
+import typer
+
+from unstir.cli.bench import bench
+from unstir.cli.fit import fit
+from unstir.cli.physics import simulate
+from unstir.cli.runs import to_yaml
+from unstir.cli.sampling import evaluate, likelihood, report, sample, tune
+from unstir.cli.shared import console, fail
+from unstir.cli.training import demo, distill, recipes, train
+
+app = typer.Typer(
+    help="unstir: diffusion, forward and back. Simulate how things spread; train and sample models.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+)
+for command in (recipes, train, distill, sample, evaluate, likelihood, report, tune, demo, simulate):
+    app.command()(command)
+app.add_typer(fit, name="fit")
+app.add_typer(bench, name="bench")
+
+
+def main() -> None:
+    """Run the command line; every error ends in one sentence and a fitting exit code."""
+    console.quiet = os.environ.get("RANK", "0") != "0"  # of several processes the first one speaks
+    try:
+        app(standalone_mode=True)
+    except OSError as error:
+        fail(error, 1 if error.strerror else 2)
+    except (ValueError, ImportError) as error:
+        fail(error, 2)
+    except (FloatingPointError, RuntimeError, MemoryError) as error:
+        fail(error, 1)
+
+
+__all__ = ["app", "main", "to_yaml"]
