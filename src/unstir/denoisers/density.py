@@ -13,6 +13,7 @@ from unstir.processes import Blurring, Schedule
 from unstir.spaces import Grid
 
 _NARROW = 0.02
+_PIECE = 4096
 
 
 class GridDensity(Denoiser):
@@ -125,7 +126,17 @@ class GridDensity(Denoiser):
     def _moments(
         self, x_t: Tensor, alpha: Tensor, sigma: Tensor
     ) -> tuple[Tensor, list[Tensor], list[Tensor]]:
-        """log p_t(x_t), and E[x_0], E[x_0^2] of every axis."""
+        """log p_t(x_t), and E[x_0], E[x_0^2] of every axis; in pieces that stay in the cache."""
+        if len(x_t) > _PIECE:
+            count = len(x_t)
+            pieces = [torch.split(v.expand(count, v.shape[1]), _PIECE) for v in (x_t, alpha, sigma)]
+            parts = [self._moments(x, a, s) for x, a, s in zip(*pieces, strict=True)]
+            axes = range(len(self.grid.axes))
+            return (
+                torch.cat([part[0] for part in parts]),
+                [torch.cat([part[1][k] for part in parts]) for k in axes],
+                [torch.cat([part[2][k] for part in parts]) for k in axes],
+            )
         x = x_t.double()
         total, means, squares = self._sums(x, alpha, sigma, log=False)
         # Far from all mass a difference of error functions has no digits left; its logarithm does.
