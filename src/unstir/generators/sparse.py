@@ -136,9 +136,6 @@ class Sparse(Generator):
         if bound is None or self.tracked:
             bound = self._kept["width"] = self.width()
         if self.tracked or not self._kept.get("narrow", True):
-            self._kept.pop("scaled", None)
-            for key in [key for key in self._kept if isinstance(key, tuple) and key[0] == "one"]:
-                self._kept.pop(key)
             return bound, True
         if "largest" not in self._kept:
             _, rates = self._symmetric
@@ -188,9 +185,16 @@ class Sparse(Generator):
         result, last = chebyshev(product, coefficients, start)
         if not guaranteed and float(last.norm()) > 1.01 * float(start.norm()):
             # |T_k| <= 1 inside the interval, so an eigenvalue lies outside: take the bound that is a theorem.
-            self._kept["narrow"] = False
+            self._widen()
             return self._series(times, block, tolerance)
         return self._projected(result.reshape(len(times), *block.shape) / s, block)
+
+    def _widen(self) -> None:
+        """Forget the narrow interval and the matrices that were scaled to it."""
+        self._kept["narrow"] = False
+        self._kept.pop("scaled", None)
+        for key in [key for key in self._kept if isinstance(key, tuple) and key[0] == "one"]:
+            self._kept.pop(key)
 
     def _projected(self, result: Tensor, block: Tensor) -> Tensor:
         """Undo what a series' cut and round-off did to signs and mass: no larger than its error."""

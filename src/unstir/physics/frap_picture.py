@@ -28,7 +28,7 @@ def draw_fit(fit: FrapFit, figure: Figure) -> None:
         _draw_interval(estimate, axes)
         if i == 0:
             axes.set_title(f"{100 * fit.level:g} % intervals", loc="left", fontsize=10)
-            axes.legend(frameon=False, fontsize=8, ncols=2, loc="upper left", bbox_to_anchor=(-0.05, 1.1))
+            axes.legend(frameon=False, fontsize=8, ncols=2, loc="upper left", borderaxespad=0.0)
 
 
 def _draw_curves(fit: FrapFit, top: Any, bottom: Any) -> None:

@@ -60,7 +60,7 @@ def run(settings: Cattaneo, report: Report) -> Simulation:
             xlim=(-8, 8), ylim=(-0.05 * top, 1.35 * top), xlabel="x (mm)", ylabel="temperature (relative)"
         )
         axes.set_title(f"t = {t:.2f} s = {t / settings.tau:.2f} τ")
-        axes.legend(loc="upper right", frameon=False)
+        axes.legend(loc="upper right", frameon=True, framealpha=0.9, edgecolor="none")
 
     return Simulation(
         title="Heat at finite speed",

@@ -63,7 +63,9 @@ def run(settings: Charging, report: Report) -> Simulation:
             ylabel="potential (mV)",
             ylim=(-1.1e3 * abs(wall) - 1, 1.1e3 * abs(wall) + 1),
         )
-        left.set_title(f"{float(t[frame]) * 1e9:.3g} ns")
+        left.set_title(
+            f"{float(t[frame]) * 1e9:,.0f} ns" if t[frame] >= 1e-7 else f"{float(t[frame]) * 1e9:.3g} ns"
+        )
         left.legend()
         for s, name in enumerate(("cation", "anion")):
             center.semilogy(x, ions.concentration[frame, s], label=name)
