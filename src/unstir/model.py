@@ -18,7 +18,8 @@ from torch import Tensor
 from unstir import __version__
 from unstir.denoisers import Denoiser, Network, Rescheduled
 from unstir.files import read_json, read_tensors, write_json, write_tensors
-from unstir.guidance import ClassifierFree, check_window
+from unstir.guidance import Composed, check_weight, check_window
+from unstir.guided import Weights, guidance_of, knows_unconditional
 from unstir.networks import MLPSettings, UNetSettings, build_network
 from unstir.processes import TARGETS, Schedule, schedule_from_dict, schedule_to_dict
 from unstir.samplers import Progress, Solution, Solver, find_grid, find_solver, sample
@@ -132,12 +133,18 @@ class Model:
         )
         schedule = schedule_from_dict(config.schedule)
         self.denoiser = Network(module, schedule, TARGETS[config.target], config.sigma_data)
+        self.denoiser.unconditional = knows_unconditional(self.about) or not (config.classes or config.vector)
         self.denoiser.eval()
 
     @property
     def schedule(self) -> Schedule:
         """The schedule that the model was trained under."""
         return self.denoiser.schedule
+
+    @property
+    def default_guidance(self) -> float:
+        """The guidance weight of the settings; 0 for a model that was trained without condition dropout."""
+        return self.config.sampling.guidance if self.denoiser.unconditional else 0.0
 
     @property
     def device(self) -> torch.device:
@@ -165,8 +172,12 @@ class Model:
         solver: str | Solver | None = None,
         grid: str | GridFunction | Tensor | None = None,
         condition: Condition | None = None,
-        guidance: float | None = None,
+        guidance: Weights | None = None,
         window: tuple[float, float] | None = None,
+        negative: Condition | None = None,
+        rescale: float = 0.0,
+        guidance_from: Model | None = None,
+        guide: Callable[[Denoiser], Denoiser] | None = None,
         schedule: Schedule | None = None,
         seed: int = 0,
         first_index: int = 0,
@@ -184,8 +195,16 @@ class Model:
             condition: ``label`` as a position in ``config.classes`` (an integer; -1 for none) or a class's
                 name (a string), or one for each sample;
                 ``vector`` as (length,) or (n, length). Nothing for the unconditional model.
-            guidance: weight w of classifier-free guidance, at least 0; acts on a conditional run.
+            guidance: weight w of classifier-free guidance, at least 0, or one for each sample; acts on a run
+                with a condition or a negative one.
             window: share of the log-SNR range in which to guide.
+            negative: a condition to push away from instead of "no condition"; as ``condition``.
+            rescale: share, 0 to 1, in which the deviation that guidance changed is restored
+                (`guidance.ClassifierFree`).
+            guidance_from: push away from the prediction of this weaker model of the same data instead
+                (`guidance.Autoguidance`).
+            guide: makes a denoiser of the model's own, such as ``lambda d: MMPS(d, y, operator, noise)``;
+                states are in the units that the network sees (`Model.scaling`).
             schedule: sample under another schedule than the one of training.
             seed: sample i of a seed is the same whatever ``n`` and ``batch``.
             first_index: number of the first sample within the seed.
@@ -197,8 +216,8 @@ class Model:
             A `Solution` in the units of the data, on the CPU.
 
         Raises:
-            ValueError: for fewer than 1 sample or step, an unknown name or class, or a condition that the
-                model does not take.
+            ValueError: for fewer than 1 sample or step, an unknown name or class, a condition that the model
+                does not take, or guidance that is none or that the model was not trained for.
             FloatingPointError: if a state is not finite.
         """
         if n < 1:
@@ -210,18 +229,34 @@ class Model:
         denoiser: Denoiser = self.denoiser
         if schedule is not None:
             denoiser = Rescheduled(denoiser, schedule)
-        weight = defaults.guidance if guidance is None else guidance
-        guided = ClassifierFree(denoiser, weight, window or defaults.window)
-        if tensors and weight > 0:
-            denoiser = guided
+        if guidance_from is not None:
+            self._check_weaker(guidance_from)
+        plan = guidance_of(
+            n,
+            weight=guidance,
+            default=defaults.guidance if negative else self.default_guidance,
+            window=window or defaults.window,
+            conditional=bool(tensors),
+            negative=self.condition(n, negative or {}),
+            rescale=rescale,
+            weaker=None if guidance_from is None else guidance_from.denoiser,
+        )
+
+        def steer(rows: slice) -> Denoiser:
+            guided = plan.rows(rows).round(denoiser)
+            return guided if guide is None else guide(guided)
+
+        steered = steer(slice(0, batch))
         steps = defaults.steps if steps is None else steps
         if solver is None and grid is None and defaults.solver == "multistep" and defaults.grid is None:
-            solver, grid = self._tuned(steps, denoiser.schedule)
+            solver, grid = self._tuned(steps, steered.schedule)
         parts = []
         for start in range(0, n, batch):
             count = min(batch, n - start)
+            if start > 0 and not plan.common:
+                steered = steer(slice(start, start + count))
             part = sample(
-                denoiser,
+                steered,
                 (count, *self.config.event),
                 solver=solver or defaults.solver,
                 steps=steps,
@@ -312,6 +347,38 @@ class Model:
                 found = TunedGrid(**tuned.model_dump())
                 return found.solver(), found.grid(schedule)
         return None, None
+
+    def all_of(
+        self, classes: Sequence[int | str], guidance: float | None = None
+    ) -> Callable[[Denoiser], Denoiser]:
+        """The ``guide`` of `solve` for samples of several classes at once (see `guidance.Composed`).
+
+        Args:
+            classes: numbers or names, at least one.
+            guidance: each class has the weight 1 + guidance; the model's own setting by default.
+
+        Raises:
+            ValueError: for no class or one that does not exist, or a negative weight.
+        """
+        weight = self.default_guidance if guidance is None else guidance
+        check_weight(weight, "0 means conditional only")
+        conditions = [self.condition(1, {"label": name}) for name in classes]
+        return lambda denoiser: Composed(denoiser, conditions, 1.0 + weight)
+
+    def _check_weaker(self, weaker: Model) -> None:
+        """Check that another model is one of the same data and conditions."""
+        ours, theirs = self.config, weaker.config
+        for what, mine, other in (
+            ("events of shape", ours.event, theirs.event),
+            ("the classes", ours.classes, theirs.classes),
+            ("condition vectors of length", ours.vector, theirs.vector),
+            ("the shift and scale", (ours.shift, ours.scale), (theirs.shift, theirs.scale)),
+        ):
+            if mine != other:
+                raise ValueError(
+                    "a weaker model to guide by is one of the same data, but it has "
+                    f"{what} {other}, and this one {mine}"
+                )
 
     def condition(self, n: int, condition: Condition) -> dict[str, Tensor]:
         """Conditions as tensors of ``n`` rows on the model's device.

@@ -476,3 +476,12 @@ def test_a_lone_node_has_no_steady_state():
     )
     with pytest.raises(ValueError, match="no unique steady state"):
         A.solve(0.0, torch.tensor([1.0, 0, 0, -1]))
+
+
+@pytest.mark.parametrize("boundary", ["absorb", Value(2.0), Robin(1.0, 0.5, 1.0), "reflect"])
+def test_nothing_passes_an_end_where_nothing_diffuses(boundary):
+    line, u = Grid(Axis(0, 1, 6, boundary=boundary)), torch.rand(6, dtype=torch.float64)
+    assert torch.equal(diffusion(line, D=0.0)(u), torch.zeros_like(u))
+    dead_end = torch.ones(6, dtype=torch.float64)
+    dead_end[[0, -1]] = 0.0
+    assert float((diffusion(line, D=dead_end)(u) * line.volumes).sum()) == pytest.approx(0.0, abs=1e-13)

@@ -1,4 +1,4 @@
-"""The command line: ``unstir demo``, ``simulate``, ``train``, ``sample``, ``evaluate`` and the others.
+"""The command line: ``unstir demo``, ``simulate``, ``train``, ``sample``, ``restore`` and the others.
 
 Errors are one sentence on standard error; the exit code is 2 for misuse, 1 for failure and 130 for an
 interruption.
@@ -7,12 +7,14 @@ interruption.
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 
 import typer
 
 from unstir.cli.bench import bench
 from unstir.cli.fit import fit
 from unstir.cli.physics import simulate
+from unstir.cli.restore import edit, interpolate, restore
 from unstir.cli.runs import to_yaml
 from unstir.cli.sampling import evaluate, likelihood, report, sample, tune
 from unstir.cli.shared import console, fail
@@ -25,7 +27,11 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
-for command in (recipes, train, distill, sample, evaluate, likelihood, report, tune, demo, simulate):
+COMMANDS: tuple[Callable[..., None], ...] = (
+    *(recipes, train, distill, sample, restore, edit, interpolate),
+    *(evaluate, likelihood, report, tune, demo, simulate),
+)
+for command in COMMANDS:
     app.command()(command)
 app.add_typer(fit, name="fit")
 app.add_typer(bench, name="bench")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -22,6 +23,7 @@ from unstir.cli.shared import (
 )
 
 if TYPE_CHECKING:
+    from unstir.denoisers import Denoiser
     from unstir.model import Model
     from unstir.samplers import Solver
 
@@ -37,11 +39,27 @@ def sample(
     grid: Annotated[str | None, typer.Option(help="Time grid.")] = None,
     label: Annotated[
         str | None,
-        typer.Option("--class", help="A class by number or name, or 'none'; default: each in turn."),
+        typer.Option(
+            "--class",
+            help="A class by number or name, 'none', or several at once, 3+8; default: each in turn.",
+        ),
     ] = None,
     guidance: Guidance = None,
     window: Annotated[
         tuple[float, float] | None, typer.Option(help="Share of the log-SNR range in which to guide.")
+    ] = None,
+    negative: Annotated[
+        str | None, typer.Option(metavar="CLASS", help="Guide away from this class, not from 'no class'.")
+    ] = None,
+    rescale: Annotated[
+        float, typer.Option(help="Share, 0 to 1, in which the deviation changed by guidance is restored.")
+    ] = 0.0,
+    guidance_from: Annotated[
+        Path | None, typer.Option(metavar="RUN", help="Guide away from a weaker run of the same data.")
+    ] = None,
+    classifier: Annotated[
+        float | None,
+        typer.Option(metavar="W", help="Weight of the run's classifier (`unstir train DIR --classifier`)."),
     ] = None,
     schedule: Annotated[str | None, typer.Option(help="Sample under another schedule.")] = None,
     seed: Seed = 0,
@@ -60,7 +78,16 @@ def sample(
     home = folder if folder.is_dir() else Path()  # a model of the Hub has no folder here
     file = out or home / "samples" / f"seed{seed}.png"
     check_suffix(file, model)
-    condition = condition_for(model, label, n, first_index)
+    classes = joined_classes(model, label)
+    if classes and (window or negative or rescale or guidance_from or classifier is not None):
+        raise ValueError(
+            f"several classes at once, --class {label}, take no --window, --negative, --rescale, "
+            "--guidance-from or --classifier; leave them out"
+        )
+    condition = {} if classes else condition_for(model, label, n, first_index)
+    guide = model.all_of(classes, guidance) if classes else None
+    if classifier is not None:
+        guide = by_classifier(folder, model, classifier, window, condition)
     solution = model.solve(
         n,
         steps=steps,
@@ -69,6 +96,10 @@ def sample(
         condition=condition,
         guidance=guidance,
         window=window,
+        negative=None if negative is None else {"label": negative},
+        rescale=rescale,
+        guidance_from=None if guidance_from is None else load(guidance_from, device=device_named(device)),
+        guide=guide,
         schedule=None if schedule is None else schedule_from_dict({"name": schedule}),
         seed=seed,
         first_index=first_index,
@@ -201,6 +232,29 @@ def solver_with(name: str | None, options: list[str]) -> str | Solver | None:
     pairs = (assignment(option, "--option", "eta=0.5") for option in options)
     values = {key.replace("-", "_"): value for key, value in pairs}
     return find_solver(name, **values)
+
+
+def joined_classes(model: Model, label: str | None) -> list[str]:
+    """The classes that ``--class 3+8`` asks for at once; none for a single class, whatever its name."""
+    if label is None or "+" not in label or label in model.config.classes:
+        return []
+    return [part.strip() for part in label.split("+")]
+
+
+def by_classifier(
+    folder: Path,
+    model: Model,
+    weight: float,
+    window: tuple[float, float] | None,
+    condition: dict[str, Any],
+) -> Callable[[Denoiser], Denoiser]:
+    """Guidance by the run's classifier towards the class of every sample."""
+    from unstir.recipes.classifier import classifier_guide
+
+    guide = classifier_guide(folder, model, weight, window or (0.0, 1.0))
+    if "label" not in condition:
+        raise ValueError("a classifier guides towards a class of each sample: name one with --class")
+    return guide
 
 
 def condition_for(model: Model, label: str | None, n: int, first: int) -> dict[str, Any]:

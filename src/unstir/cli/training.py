@@ -50,7 +50,10 @@ def recipes(
 def train(
     what: Annotated[
         str | None,
-        typer.Argument(metavar="RECIPE|FILE.yaml|ARRAY|IMAGES", help="A recipe, settings, or your data."),
+        typer.Argument(
+            metavar="RECIPE|FILE.yaml|ARRAY|IMAGES|DIR",
+            help="A recipe, settings, or your data; with --classifier a run.",
+        ),
     ] = None,
     changes: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a setting.")
@@ -62,8 +65,16 @@ def train(
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the run in --out.")] = False,
     tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Write TensorBoard logs.")] = False,
+    classifier: Annotated[
+        bool, typer.Option("--classifier", help="Train a classifier that guides the run DIR, beside it.")
+    ] = False,
 ) -> None:
-    """Train a diffusion model."""
+    """Train a diffusion model, or a classifier that guides one."""
+    if classifier:
+        other = {"--set": changes, "--data": data, "--out": out, "--resume": resume}
+        other |= {"--overwrite": overwrite, "--tensorboard": tensorboard}
+        train_classifier(what, seconds, samples, [name for name, value in other.items() if value])
+        return
     settings, notes = settings_for(what, out, resume)
     settings = changed(settings, changes or [], seconds, samples, data)
     folder = out or Path("runs") / settings.recipe
@@ -83,6 +94,37 @@ def train(
     console.print(
         f"trained on {outcome.samples:,} samples in {outcome.seconds:.0f} s: [bold]{place}[/]\n"
         f"next: unstir sample {place}   unstir evaluate {place}   unstir report {place}",
+        soft_wrap=True,
+    )
+
+
+def train_classifier(
+    what: str | None, seconds: float | None, samples: int | None, unfitting: list[str]
+) -> None:
+    """Train a classifier beside a run."""
+    from unstir.recipes.classifier import train_classifier_run
+    from unstir.recipes.progress import training_progress
+
+    if unfitting:
+        raise ValueError(
+            f"--classifier trains on a run's own data into its folder; leave out {' and '.join(unfitting)}"
+        )
+    if what is None:
+        raise ValueError("say beside which run to train a classifier: unstir train DIR --classifier")
+    with training_progress(console) as report:
+        outcome = train_classifier_run(
+            Path(what), seconds=seconds, samples=samples, report=report, device=device_named("auto")
+        )
+    place, file = escape(what), escape(str(outcome.path))
+    for line in outcome.lines() if outcome.kept else []:
+        console.print(escape(line), soft_wrap=True)
+    if not outcome.finished:
+        kept = f"what it learned is in {file}" if outcome.kept else "what was there before is unchanged"
+        console.print(f"stopped after {outcome.samples:,} samples; {kept}", soft_wrap=True)
+        raise typer.Exit(130)
+    console.print(
+        f"trained a classifier on {outcome.samples:,} samples in {outcome.seconds:.0f} s: [bold]{file}[/]\n"
+        f"next: unstir sample {place} --class {escape(outcome.critic.config.classes[0])} --classifier 2",
         soft_wrap=True,
     )
 

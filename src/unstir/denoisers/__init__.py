@@ -13,6 +13,7 @@ from unstir.denoisers.exact import Dataset, Gaussian, GaussianMixture
 from unstir.denoisers.forward_density import ForwardDensity
 from unstir.denoisers.function import FromFunction
 from unstir.denoisers.graph_density import GraphDensity
+from unstir.denoisers.linear_posterior import given
 from unstir.denoisers.network import Network
 
 __all__ = [
@@ -32,4 +33,5 @@ __all__ = [
     "Posterior",
     "Rescheduled",
     "Sequences",
+    "given",
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from typing import NamedTuple
 
@@ -40,10 +41,13 @@ class Denoiser(nn.Module, ABC):
     A subclass sets ``schedule`` and gives `forward`. Every other prediction follows from the mean.
     ``sigma_data`` is the standard deviation of the data, all entries about their mean: the noise level
     around which structure appears, so the unit of the default time grid. It is 1 unless a subclass knows.
+    ``unconditional`` is whether it also knows the data without their condition; a network does if it was
+    trained with condition dropout, and only then can it be guided away from that.
     """
 
     schedule: Schedule
     sigma_data: float = 1.0
+    unconditional: bool = True
 
     @abstractmethod
     def forward(self, x_t: Tensor, t: Tensor | float, **condition: Tensor) -> Posterior:
@@ -58,6 +62,17 @@ class Denoiser(nn.Module, ABC):
     def cost(self, t: float) -> int:
         """Network evaluations that one call at time ``t`` takes."""
         return 1
+
+    def no_condition(self, condition: dict[str, Tensor]) -> dict[str, Tensor] | None:
+        """The rows that say "no condition" in the place of ``condition``, or None.
+
+        Conditional and unconditional rows then share one evaluation; so a denoiser that gives them treats
+        every row for itself. With None it is asked in an evaluation of its own, with no condition given.
+
+        Args:
+            condition: (batch, ...) tensors by name.
+        """
+        return None
 
     def predict(self, target: Target, x_t: Tensor, t: Tensor | float, **condition: Tensor) -> Tensor:
         """The posterior mean expressed as another target, (batch, *event)."""
@@ -110,9 +125,13 @@ class Rescheduled(Denoiser):
         self.denoiser = denoiser
         self.schedule = schedule
         self.sigma_data = denoiser.sigma_data
+        self.unconditional = denoiser.unconditional
 
     def cost(self, t: float) -> int:
         return self.denoiser.cost(float(self.denoiser.schedule.time(self.schedule.log_snr(t))))
+
+    def no_condition(self, condition: dict[str, Tensor]) -> dict[str, Tensor] | None:
+        return self.denoiser.no_condition(condition)
 
     def forward(self, x_t: Tensor, t: Tensor | float, **condition: Tensor) -> Posterior:
         old, new = self.denoiser.schedule, self.schedule
@@ -121,6 +140,21 @@ class Rescheduled(Denoiser):
         norm_new = (new.alpha(t) ** 2 + new.sigma(t) ** 2).sqrt()
         posterior: Posterior = self.denoiser(x_t * expand(norm_old / norm_new, x_t), t_old, **condition)
         return posterior
+
+
+def blank(condition: dict[str, Tensor], *names: str) -> dict[str, Tensor] | None:
+    """Rows that say "no condition": -1 for integers, NaN for real numbers.
+
+    Args:
+        condition: (batch, ...) tensors by name.
+        names: those for which these values are known to mean it; with any other the answer is None.
+    """
+    if not condition.keys() <= set(names):
+        return None
+    return {
+        name: torch.full_like(value, math.nan if value.is_floating_point() else -1)
+        for name, value in condition.items()
+    }
 
 
 def times(t: Tensor | float, batch: int, device: torch.device) -> Tensor:

@@ -10,7 +10,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from unstir.denoisers.denoiser import Denoiser, Posterior, times
+from unstir.denoisers.denoiser import Denoiser, Posterior, blank, times
 from unstir.processes import Modes, Schedule
 
 
@@ -113,6 +113,16 @@ class GaussianMixture(Denoiser):
         return spectrum
 
     @property
+    def covariances(self) -> Tensor:
+        """The covariance of each component's flattened event, (K, d, d) float64."""
+        unit = torch.eye(self.means.shape[1], dtype=torch.float64, device=self.means.device)
+        spectrum = self.spectrum.expand(-1, len(unit))
+        if self.basis is not None:
+            return (self.basis * spectrum[:, None]) @ self.basis.mT
+        in_modes = self._rows(unit, self.schedule.to_modes)
+        return torch.stack([self._rows(in_modes * row, self.schedule.from_modes) for row in spectrum])
+
+    @property
     def _modes(self) -> Modes | None:
         """The modes of the schedule, if it has any."""
         modes = self.schedule.modes(self.event)
@@ -121,6 +131,9 @@ class GaussianMixture(Denoiser):
     def _rows(self, rows: Tensor, change: Callable[[Tensor], Tensor]) -> Tensor:
         """Rows of flattened events, (..., d), in or out of the modes."""
         return change(rows.reshape(-1, *self.event)).reshape(rows.shape)
+
+    def no_condition(self, condition: dict[str, Tensor]) -> dict[str, Tensor] | None:
+        return blank(condition, "label")
 
     def forward(self, x_t: Tensor, t: Tensor | float, **condition: Tensor) -> Posterior:
         alpha, sigma = self._levels(x_t, t)
@@ -292,6 +305,9 @@ class Dataset(Denoiser):
         self.register_buffer("data", data.flatten(1))
         self.sigma_data = float(data.double().flatten(1).var(0, correction=0).mean().sqrt()) or 1.0
         self.register_buffer("labels", labels)
+
+    def no_condition(self, condition: dict[str, Tensor]) -> dict[str, Tensor] | None:
+        return blank(condition, "label")
 
     def forward(self, x_t: Tensor, t: Tensor | float, **condition: Tensor) -> Posterior:
         if x_t.shape[1:] != self.event:

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from unstir.denoisers.denoiser import Denoiser, Posterior, times
+from unstir.denoisers.denoiser import Denoiser, Posterior, blank, times
 from unstir.processes import EPSILON, V_PREDICTION, VELOCITY, X0, Blurring, Schedule, Target, expand
 
 LOG_VARIANCE_RANGE = (-12.0, 4.0)
@@ -45,7 +45,8 @@ class Network(Denoiser):
     is a sane start. Source: Bao et al. 2022, "Estimating the optimal covariance", eq. 8 to 10.
 
     Args:
-        module: (x, log_snr, **condition) -> (batch, C, ...), with 2 C if ``module.variance`` is true.
+        module: (x, log_snr, **condition) -> (batch, C, ...), with 2 C if ``module.variance`` is true. "No
+            condition" is -1 in a row of ``label``, NaN in one of ``vector``, as condition dropout trains it.
         schedule: the forward process it is trained under.
         target: what it predicts.
         sigma_data: standard deviation of the data, above 0.
@@ -68,6 +69,9 @@ class Network(Denoiser):
         self.schedule = schedule
         self.target = target
         self.sigma_data = float(sigma_data)
+
+    def no_condition(self, condition: dict[str, Tensor]) -> dict[str, Tensor] | None:
+        return blank(condition, "label", "vector")
 
     def forward(self, x_t: Tensor, t: Tensor | float, **condition: Any) -> Posterior:
         schedule = self.schedule

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from unstir.spaces import Axis, Graph, Grid, Value
+from unstir.spaces import Axis, Graph, Grid
 from unstir.spaces.boundary import bernoulli
 
 
@@ -202,10 +202,7 @@ def _end(
     area = float(axis.areas[-1 if upper else 0]) * _cross(grid, k).expand(D.shape)
     distance = 0.5 * axis.widths[place].expand(D.shape)
     boundary = axis.upper if upper else axis.lower
-    alive = D > 0
-    sink, source = boundary.exchange(torch.where(alive, D, torch.ones_like(D)), distance, inward)
-    if isinstance(boundary, Value):
-        sink, source = torch.where(alive, sink, 0.0 * sink), torch.where(alive, source, 0.0 * source)
+    sink, source = boundary.exchange(D, distance, inward)
     keep = present.index_select(k, here).reshape(-1)
     cells = number.index_select(k, here).reshape(-1)
     return cells[keep], (area * sink).reshape(-1)[keep], (area * source).reshape(-1)[keep]

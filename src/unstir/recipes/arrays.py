@@ -104,6 +104,21 @@ def _network(event: tuple[int, ...]) -> dict[str, Any]:
     return {"kind": "unet", "width": width, "multipliers": multipliers}
 
 
+def read_array(path: Path) -> NDArray[np.generic]:
+    """The samples of a .npy or .npz file, of any shape, in memory.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ValueError: if it is damaged, or holds no real numbers.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"there is no file {path}")
+    x, _, _ = _read(path)
+    if not (np.issubdtype(x.dtype, np.number) or x.dtype == np.bool_) or np.iscomplexobj(x):
+        raise ValueError(f"{path} holds {x.dtype}; expected real numbers")
+    return np.array(x)
+
+
 def _read(path: Path) -> tuple[Array, Array | None, Array | None]:
     if path.suffix not in (".npy", ".npz"):
         raise ValueError(f"{path} is neither .npy nor .npz")

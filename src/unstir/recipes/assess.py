@@ -120,7 +120,7 @@ def assess_run(
     options: dict[str, Any] = {
         "steps": defaults.steps if steps is None else steps,
         "solver": solver or defaults.solver,
-        "guidance": (defaults.guidance if guidance is None else guidance) if splits.classes else 0.0,
+        "guidance": (model.default_guidance if guidance is None else guidance) if splits.classes else 0.0,
         "seed": settings.evaluation.seed if seed is None else seed,
     }
     labels = torch.arange(count) % len(splits.classes) if splits.classes else None

@@ -63,7 +63,7 @@ def distill_run(
     Raises:
         FileNotFoundError: if there is no such folder, or its data are gone.
         ValueError: for a folder that is no trained run, no budget, a run in ``out`` already, or guidance of
-            a model without conditions.
+            a model without conditions or trained without condition dropout.
         FloatingPointError: if the loss is not finite.
         OSError: if the new folder cannot be written.
     """
@@ -75,7 +75,7 @@ def distill_run(
     settings = stored_settings(folder)
     teacher, student = load(folder, device=device), load(folder, device=device)
     _check_out(folder, out, overwrite=overwrite)
-    weight = teacher.config.sampling.guidance if guidance is None else guidance
+    weight = teacher.default_guidance if guidance is None else guidance
     denoiser = _guided(teacher, weight)
     distillation = _settings(settings, seconds, samples)
     conditional = bool(teacher.config.classes or teacher.config.vector)

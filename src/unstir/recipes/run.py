@@ -96,8 +96,8 @@ def _clear(out: Path) -> None:
         shutil.rmtree(out / name, ignore_errors=True)
     for name in ("config.json", "model.safetensors", "metrics.jsonl", "report.html", "evaluation.json"):
         (out / name).unlink(missing_ok=True)
-    for judge in out.glob("judge-*.safetensors"):
-        judge.unlink()
+    for beside in (*out.glob("judge-*.safetensors"), *out.glob("classifier.safetensors")):
+        beside.unlink()
 
 
 def stored_settings(out: Path) -> RunSettings:

@@ -174,7 +174,7 @@ def _panels(result: Assessment, folder: Path) -> list[Panel]:
             )
         )
     panels.append(_neighbours(result))
-    if result.judge is not None:
+    if result.judge is not None and result.model.denoiser.unconditional:
         panels.append(_sweep(result, heldout))
     metrics = read_metrics(folder)
     if len(metrics) > 2:

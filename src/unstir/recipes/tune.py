@@ -106,7 +106,7 @@ def noise_task(model: Model, n: int, *, first_index: int = JUDGING) -> Task:
     condition: dict[str, Tensor] = {}
     if model.config.classes:
         condition = model.condition(n, {"label": [i % len(model.config.classes) for i in range(n)]})
-        if settings.guidance > 0:
+        if model.default_guidance > 0:
             denoiser = ClassifierFree(denoiser, settings.guidance, settings.window)
     index = torch.arange(first_index, first_index + n, device=model.device)
     z = noise.normal(model.config.event, seed=0, index=index, stream=noise.Stream.START)

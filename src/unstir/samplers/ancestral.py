@@ -5,8 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Literal
 
+from torch import Tensor
+
 from unstir.samplers.coefficients import Coefficient, at_least, expm1, sqrt
 from unstir.samplers.solve import Level, Solver, State
+
+Gradient = Callable[[Tensor, float, dict[str, Tensor]], Tensor]
+"""(x_t, t, condition) -> (batch, *event), a gradient of log p(y | x_t): that of a `guidance.Classifier`."""
 
 
 def posterior_coefficients(
@@ -27,6 +32,11 @@ class Ancestral(Solver):
     Source: Ho et al. 2020, algorithm 2, with the posterior of Kingma et al. 2021, eq. 25, for any pair of
     times. The last step, to data, returns the posterior mean.
 
+    A gradient of log p(y | x_t) shifts every mean by the variance times it: guidance in the form of Dhariwal
+    & Nichol 2021, algorithm 1, which is that of the guided score to first order in the step. The last step
+    has no noise and so no shift. Evaluations that the gradient takes are not counted. The conditions of the
+    run go to the denoiser, too; one that takes none is wrapped: ``Classifier(denoiser, critic, weight=0)``.
+
     Args:
         variance: of a step from t to s:
             ``"beta"``, that of the forward step, optimal for standard normal data;
@@ -36,21 +46,30 @@ class Ancestral(Solver):
             a function of the log-SNR, beta-tilde + a^2 v(log-SNR), as the table of
             `analytic_variance`: optimal among those of one variance for all entries (Bao et al. 2022a,
             Analytic-DPM, theorem 1).
+        gradient: (x_t, t, condition) -> (batch, *event), of s log p(y | x_t) by x_t; None for no guidance.
 
     Raises:
-        ValueError: for another variance; when sampling, if "learned" is asked of a denoiser without one.
+        ValueError: for another variance, or a gradient that is no function; when sampling, if "learned" is
+            asked of a denoiser without one.
     """
 
     def __init__(
         self,
         variance: Literal["beta", "beta-tilde", "learned"] | Callable[[float], float] = "beta-tilde",
+        gradient: Gradient | None = None,
     ) -> None:
         if not callable(variance) and variance not in ("beta", "beta-tilde", "learned"):
             raise ValueError(
                 f"the variance is 'beta', 'beta-tilde' or 'learned', got {variance!r}; or give a function "
                 "of the log-SNR, as analytic_variance makes one"
             )
+        if gradient is not None and not callable(gradient):
+            raise ValueError(
+                "the gradient of an ancestral sampler is a function (x_t, t, condition) -> (batch, *event), "
+                f"such as that of a guidance.Classifier; got {gradient!r}"
+            )
         self.variance = variance
+        self.gradient = gradient
 
     def step(self, state: State, s: float) -> State:
         problem = state.problem
@@ -78,6 +97,9 @@ class Ancestral(Solver):
                 )
             else:
                 std = (least + a**2 * posterior.variance).sqrt()
+            if self.gradient is not None:
+                pull = self.gradient(problem.leave(state.x), state.t, problem.condition)
+                x = x + std**2 * problem.enter(pull)
             x = x + std * problem.normal(x, state.step)
         return state.advance(x, s)
 

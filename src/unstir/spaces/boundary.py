@@ -63,8 +63,12 @@ class Value(Boundary):
         _finite(self)
 
     def exchange(self, D: Tensor, distance: Tensor, inward: Tensor) -> tuple[Tensor, Tensor]:
-        peclet = inward * distance / D
-        return D / distance * bernoulli(peclet), D / distance * bernoulli(-peclet) * self.value
+        alive = D > 0
+        safe = torch.where(alive, D, torch.ones_like(D))
+        peclet, rate = inward * distance / safe, safe / distance
+        sink, source = rate * bernoulli(peclet), rate * bernoulli(-peclet)
+        # Where nothing diffuses nothing reaches the face; drift is refused there.
+        return torch.where(alive, sink, 0.0), torch.where(alive, source, 0.0) * self.value
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from unstir.training.bound import bound_term, prior_term
 from unstir.training.checkpoint import Checkpoint, load_newest, save_checkpoint
+from unstir.training.classifier import ClassifierSettings, LevelScore, score_by_level, train_classifier
 from unstir.training.data import ArrayData, Scaling
 from unstir.training.distill import DistillationSettings, Distiller
 from unstir.training.ema import PowerEMA, gamma_of_width, reconstruct
@@ -17,8 +18,10 @@ from unstir.training.trainer import Progress, Trainer, train
 __all__ = [
     "ArrayData",
     "Checkpoint",
+    "ClassifierSettings",
     "DistillationSettings",
     "Distiller",
+    "LevelScore",
     "LogNormal",
     "NoiseLevelSettings",
     "NoiseLevels",
@@ -36,5 +39,7 @@ __all__ = [
     "prior_term",
     "reconstruct",
     "save_checkpoint",
+    "score_by_level",
     "train",
+    "train_classifier",
 ]

@@ -1,0 +1,1 @@
+"""Inverse problems with exact posteriors, and every method for them behind one contract."""
