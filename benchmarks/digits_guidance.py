@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from unstir import evaluation as ev
-from unstir.evaluation.pictures import figure_to_image, new_figure, save_image
+from unstir.evaluation.pictures import figure_to_image, save_image
 from unstir.guidance import Autoguidance, Classifier, ClassifierFree, PlusPlus
 from unstir.model import load
 from unstir.recipes.assess import Assessment, assess_run, data_units
@@ -129,18 +129,28 @@ class Table:
 
 
 def draw(rows: list[dict[str, Any]], path: Path) -> None:
-    """Recall over label accuracy, a line a method."""
-    figure, axes = new_figure(7.5, 4.2)
-    for name in dict.fromkeys(row["guidance"] for row in rows):
-        own = [row for row in rows if row["guidance"] == name]
-        style = (
-            {"marker": "*", "markersize": 14, "linestyle": ""}
-            if len(own) == 1
-            else {"marker": "o", "markersize": 4}
-        )
-        axes.plot([100 * r["accuracy"] for r in own], [r["recall"] for r in own], label=name, **style)
-    axes.set(xlabel="label accuracy (%)", ylabel="recall", title="Guidance on digits: accuracy and its price")
-    axes.legend(frameon=False, fontsize=8)
+    """Label accuracy and recall over the weight, a line a method."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(9.5, 4.4), dpi=110, layout="constrained")
+    FigureCanvasAgg(figure)
+    left, right = figure.subplots(1, 2)
+    heldout = rows[0]
+    for axes, key, factor in ((left, "accuracy", 100.0), (right, "recall", 1.0)):
+        for name in dict.fromkeys(row["guidance"] for row in rows[1:]):
+            own = [row for row in rows if row["guidance"] == name]
+            axes.plot(
+                [r["weight"] for r in own], [factor * r[key] for r in own], "o-", markersize=3.5, label=name
+            )
+        axes.axhline(factor * heldout[key], color="0.6", linestyle=":", label="held-out digits")
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.set_xlabel("weight (CFG++: strength)")
+    left.set(ylabel="label accuracy (%)", ylim=(90, 100.4), title="what guidance gives")
+    right.set(ylabel="recall", ylim=(0, 1), title="what it costs")
+    figure.legend(
+        *right.get_legend_handles_labels(), loc="outside lower center", ncols=3, frameon=False, fontsize=8
+    )
     save_image(figure_to_image(figure), path)
 
 

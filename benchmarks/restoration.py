@@ -58,6 +58,8 @@ SETTINGS: dict[str, tuple[Method, dict[str, Any]]] = {
     "pigdm, sa, 20 steps": (Method(PiGDM), {"solver": "sa", "steps": 20}),
     "pigdm, stochastic-heun, 10 steps": (Method(PiGDM), {"solver": "stochastic-heun", "steps": 10}),
     "dps, stochastic-heun, 20 steps": (Method(DPS), {"solver": "stochastic-heun", "steps": 20}),
+    "dps, weight 0.5": (Method(partial(DPS, weight=0.5)), {"solver": "stochastic-heun", "steps": 20}),
+    "dps, weight 0.7": (Method(partial(DPS, weight=0.7)), {"solver": "stochastic-heun", "steps": 20}),
     "dps, ddpm, 100 steps": (Method(DPS), {"solver": "ddpm", "steps": 100}),
     "ddrm, 50 steps": (METHODS["ddrm"], {"steps": 50}),
     "diffpir, 50 steps": (METHODS["diffpir"], {"steps": 50}),

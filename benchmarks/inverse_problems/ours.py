@@ -31,10 +31,10 @@ def methods() -> list[Method]:
 def _gradients() -> Iterator[Method]:
     """Guidance by gradients through the denoiser."""
     for solver in SOLVERS:
-        yield _guided("PiGDM", solver, _inverse(PiGDM), SOLVERS[solver], every=True)
-        for weight in (0.3, 1.0, 3.0, 10.0):
-            name, build = f"w={weight:g} {solver}", _inverse(DPS, weight=weight)
-            yield _guided("DPS", name, build, SOLVERS[solver], every=weight == 1.0)
+        for weight in (0.5, 1.0, 1.5, 2.0, 3.0):
+            for name, kind in (("PiGDM", PiGDM), ("DPS", DPS)):
+                settings, build = f"w={weight:g} {solver}", _inverse(kind, weight=weight)
+                yield _guided(name, settings, build, SOLVERS[solver], every=weight == 1.0)
         for k in (1, 2, 3, 5, 8, 12):
             for method in ("gmres", "cg"):
                 # Twelve iterations solve the systems of these problems, so for Gaussians nothing is left out.

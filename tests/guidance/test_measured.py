@@ -7,7 +7,7 @@ import torch
 
 from tests.helpers import SCHEDULES, close
 from tests.two_sample import kernel_test
-from unstir.denoisers import Gaussian, GaussianMixture, Network, given
+from unstir.denoisers import Denoiser, Gaussian, GaussianMixture, Network, Posterior, given
 from unstir.guidance import DPS, MMPS, LinearOperator, PiGDM
 from unstir.networks import UNetSettings, build_network
 from unstir.processes import VE, VP, Flow, Heat
@@ -22,6 +22,17 @@ MEAN = torch.randn(N, generator=G, dtype=torch.float64)
 Y = torch.randn(M, generator=G, dtype=torch.float64)
 X = torch.randn(4, N, generator=G, dtype=torch.float64)
 METHODS = [DPS, PiGDM, MMPS]
+
+
+class MeanOnly(Denoiser):
+    """Keeps the variance of a denoiser to itself."""
+
+    def __init__(self, denoiser):
+        super().__init__()
+        self.denoiser, self.schedule = denoiser, denoiser.schedule
+
+    def forward(self, x_t, t, **condition):
+        return Posterior(self.denoiser(x_t, t, **condition).mean)
 
 
 def correlated(schedule):
@@ -56,6 +67,20 @@ def test_pigdm_is_exact_for_white_data(schedule):
         close(PiGDM(prior, Y, MATRIX, NOISE)(X, t).mean, exact(X, t).mean, atol=1e-8)
 
 
+def test_the_weight_of_pigdm_multiplies_its_gradient():
+    prior, weight = correlated(VP()), torch.tensor([0.0, 0.5, 1.0, 2.0])
+    once = PiGDM(prior, Y, MATRIX, NOISE).score(X, 0.4) - prior.score(X, 0.4)
+    weighed = PiGDM(prior, Y, MATRIX, NOISE, weight=weight).score(X, 0.4) - prior.score(X, 0.4)
+    close(weighed, weight[:, None] * once, atol=1e-9)
+
+
+def test_pigdm_knows_its_uncertainty_from_the_denoiser_or_else_from_the_deviation_of_the_data():
+    prior = Gaussian(VP(), MEAN, std=0.7)
+    alone = MeanOnly(prior)
+    alone.sigma_data = 0.7
+    close(PiGDM(alone, Y, MATRIX, NOISE)(X, 0.5).mean, PiGDM(prior, Y, MATRIX, NOISE)(X, 0.5).mean, atol=1e-9)
+
+
 def test_for_white_data_one_preconditioned_step_of_mmps_is_enough():
     prior = Gaussian(VP(), MEAN, std=0.7)
     exact = given(prior, Y, MATRIX, NOISE)(X, 0.5).mean
@@ -67,10 +92,12 @@ def test_the_score_of_dps_is_the_gradient_of_its_log_likelihood():
     x = X.clone().requires_grad_()
     misfit = (((Y - prior(x, t).mean @ MATRIX.T) / NOISE) ** 2).sum(1)
     (expected,) = torch.autograd.grad((-0.5 * misfit).sum(), x)
-    scale = 1.0 + misfit.detach() / M
+    c = prior(X, t).variance.mean(1)
+    gain = (MATRIX**2).sum() / M / NOISE**2
+    scale = 1.0 + (misfit.detach() / M * c * gain).sqrt()
     weight = torch.tensor([0.5, 1.0, 2.0, 3.0])
     score = DPS(prior, Y, MATRIX, NOISE, weight=weight).score(X, t)
-    close(score - prior.score(X, t), expected * (weight / scale)[:, None], atol=1e-9)
+    close(score - prior.score(X, t), expected * (2.0 * weight / scale)[:, None], atol=1e-9)
 
 
 def test_without_weight_dps_does_nothing():
@@ -103,8 +130,10 @@ def test_samples_of_mmps_pass_a_two_sample_test(schedule, solver):
 def test_a_function_is_taken_like_the_matrix_that_it_is(method):
     prior = correlated(VP())
     options = {"iterations": M, "method": "gmres"} if method is MMPS else {}
-    by_function = method(prior, Y, lambda x: x @ MATRIX.T.to(x), NOISE, **options)(X, 0.3).mean
-    close(by_function, method(prior, Y, MATRIX, NOISE, **options)(X, 0.3).mean, atol=1e-5)
+    # DPS takes the gain of a function from the residual, which is that of a matrix with orthogonal rows.
+    matrix = 1.7 * torch.linalg.qr(MATRIX.T)[0].T if method is DPS else MATRIX
+    by_function = method(prior, Y, lambda x: x @ matrix.T.to(x), NOISE, **options)(X, 0.3).mean
+    close(by_function, method(prior, Y, matrix, NOISE, **options)(X, 0.3).mean, atol=1e-5)
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -113,8 +142,8 @@ def test_one_measurement_after_the_other_composes(method):
     prior = correlated(VP())
     inner = MMPS(prior, Y[:2], MATRIX[:2], NOISE, iterations=2)
     both = method(inner, Y[2:], MATRIX[2:], NOISE)(X, 0.5).mean
-    exact_inner = given(prior, Y[:2], MATRIX[:2], NOISE)
-    exact_inner.sigma_data = inner.sigma_data  # which PiGDM takes its uncertainty from
+    exact_inner = MeanOnly(given(prior, Y[:2], MATRIX[:2], NOISE))
+    exact_inner.sigma_data = inner.sigma_data  # which the others take their uncertainty from
     close(both, method(exact_inner, Y[2:], MATRIX[2:], NOISE)(X, 0.5).mean, atol=1e-6)
 
 

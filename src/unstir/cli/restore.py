@@ -46,7 +46,8 @@ def restore(
     method: Annotated[
         str | None,
         typer.Option(
-            help="mmps, pigdm, dps, ddrm, diffpir or particles; default: dps for a mask, else mmps."
+            help="mmps, pigdm, dps, ddrm, diffpir or particles; default: dps for mask and downsample, "
+            "else mmps."
         ),
     ] = None,
     steps: Steps = None,

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from unstir.denoisers import Denoiser, Posterior
+from unstir.guidance.gram import mean_gain, round_variance
 from unstir.guidance.measurement import Measurement
 from unstir.guidance.operators import Map, Operator
 from unstir.guidance.strength import Weight, check_weight
@@ -16,14 +17,17 @@ from unstir.processes import Schedule, as_float64
 class DPS(Denoiser):
     r"""Guidance by the misfit of the estimate, y - A(E[x_0 | x_t]), whose size sets the scale.
 
-    .. math:: \nabla \log p(y | x_t) \approx -\frac{w}{2 \hat v} \nabla_{x_t}
-              \lVert R^{-1/2} (y - A \hat x) \rVert^2,\qquad
-              \hat v = 1 + \frac1m \lVert R^{-1/2} (y - A \hat x) \rVert^2
+    .. math:: \nabla \log p(y | x_t) \approx -\frac{w}{v} \nabla_{x_t} \lVert \rho \rVert^2,\qquad
+              \rho = R^{-1/2} (y - A \hat x),\quad
+              v = 1 + \sqrt{\frac{\lVert \rho \rVert^2}{m}\ c\,a},\quad
+              a = \frac1m \mathrm{tr}(R^{-1} A A^T)
 
-    The paper's p(y | x_t) = p(y | x_0 = \hat x) has v = 1, which no affordable step size can follow while
-    the estimate is rough; it then divides the step by the norm of the misfit, which makes the result depend
-    on the number of steps. Here the estimate's own uncertainty is read off its misfit, sample by sample: the
-    scale is the paper's where the estimate fits, and that of a normalised gradient where it does not.
+    The paper's p(y | x_t) = p(y | x_0 = \hat x) has w = 1/2 and v = 1, which no affordable step size can
+    follow while the estimate is rough; it then divides each step by the norm of the misfit, which makes the
+    result depend on the number of steps. Here the uncertainty of A x_0 stands in v, as the geometric mean of
+    what the sample's misfit says and of what the noise level says: c is the variance of x_0 given x_t
+    (`gram.round_variance`). The default weight was chosen on Gaussians and mixtures, see
+    `benchmarks/guidance.py`.
 
     Source: Chung, Kim, Mccann, Klasky & Ye 2023, "Diffusion posterior sampling for general noisy inverse
     problems", eq. 11 to 16. A may be any differentiable function.
@@ -65,10 +69,26 @@ class DPS(Denoiser):
         when = seen(self.schedule, t)
         with torch.enable_grad():
             x, nested = watched(x_t)
-            mean = self.denoiser(x, when, **condition).mean
+            posterior: Posterior = self.denoiser(x, when, **condition)
+            mean = posterior.mean
             r = self.measurement.residual(self.measurement.operator(mean))
-            misfit = (r**2 / self.measurement.variance(r)).flatten(1)
-            scale = as_float64(self.weight).to(r) / (1.0 + misfit.detach().mean(1))
-            (g,) = torch.autograd.grad((-0.5 * scale * misfit.sum(1)).sum(), x, create_graph=nested)
+            misfit = (r**2 / self.measurement.variance(r)).flatten(1).sum(1)
+            scale = self._scale(r.detach(), posterior, x_t.detach(), when)
+            (g,) = torch.autograd.grad((-scale.to(r) * misfit).sum(), x, create_graph=nested)
             mean = mean + shifted(self.schedule, x, when, g)
         return Posterior(mean if nested else mean.detach())
+
+    def _scale(self, r: Tensor, posterior: Posterior, x_t: Tensor, t: Tensor | float) -> Tensor:
+        """w / v of every sample, (batch,) float64."""
+        operator, deviation = self.measurement.operator, self.measurement.noise.to(r)
+        white = (r / deviation).double()
+        c = round_variance(self.denoiser, posterior, x_t, t)
+        local = operator.near(posterior.mean.detach())
+        # One noise level leaves A as it is; with several, directions are weighed as the residual is.
+        if deviation.ndim:
+            back = local.adjoint(r / deviation**2).double().flatten(1).square().sum(1)
+            gain = back / white.flatten(1).square().sum(1).clamp(min=1e-300)
+        else:
+            gain = mean_gain(operator, local, r) / float(deviation) ** 2
+        v = 1.0 + (white.flatten(1).square().mean(1) * c.to(white) * gain.to(white)).sqrt()
+        return as_float64(self.weight).to(v) / v

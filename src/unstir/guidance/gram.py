@@ -6,10 +6,10 @@ import math
 
 from torch import Tensor
 
-from unstir.denoisers import Denoiser
+from unstir.denoisers import Denoiser, Posterior
 from unstir.guidance.krylov import conjugate_gradients
 from unstir.guidance.measurement import Measurement
-from unstir.guidance.operators import LinearOperator, Local
+from unstir.guidance.operators import LinearOperator, Local, Operator
 from unstir.processes import expand
 
 SMALL = 2**18
@@ -31,6 +31,27 @@ def isotropic_variance(denoiser: Denoiser, x_t: Tensor, t: Tensor | float) -> Te
     alpha, sigma = process.alpha(t), process.sigma(t)
     c = (sigma * s) ** 2 / ((alpha * s) ** 2 + sigma**2)
     return c.flatten(1).mean(1) if c.ndim > 1 else c
+
+
+def round_variance(denoiser: Denoiser, posterior: Posterior, x_t: Tensor, t: Tensor | float) -> Tensor:
+    """One variance of x_0 given x_t for all entries of a sample, scalar or (batch,) float64.
+
+    The mean of the denoiser's own where it gives one, else that of white data (`isotropic_variance`).
+    """
+    if posterior.variance is None:
+        return isotropic_variance(denoiser, x_t, t)
+    return posterior.variance.detach().double().flatten(1).mean(1)
+
+
+def mean_gain(operator: Operator, local: Local, r: Tensor) -> Tensor:
+    r"""How much a measurement magnifies a variance: the mean diagonal of A A^T, scalar or (batch,) float64.
+
+    Where the singular values are not at hand it is the Rayleigh quotient :math:`|A^T r|^2 / |r|^2`.
+    """
+    if isinstance(operator, LinearOperator) and is_small(operator):
+        return (operator.singular.values**2).sum() / math.prod(operator.measured)
+    back = local.adjoint(r).double().flatten(1).square().sum(1)
+    return back / r.double().flatten(1).square().sum(1).clamp(min=1e-300)
 
 
 def solve_gram(measurement: Measurement, local: Local, c: Tensor, r: Tensor) -> Tensor:
@@ -60,8 +81,11 @@ def solve_gram(measurement: Measurement, local: Local, c: Tensor, r: Tensor) -> 
 def is_cheap(measurement: Measurement) -> bool:
     """Whether `solve_gram` needs no iterations: singular values at hand or soon found, one noise level."""
     operator = measurement.operator
-    if not isinstance(operator, LinearOperator) or measurement.noise.ndim:
-        return False
+    return isinstance(operator, LinearOperator) and measurement.noise.ndim == 0 and is_small(operator)
+
+
+def is_small(operator: LinearOperator) -> bool:
+    """Whether singular values are at hand or soon found."""
     return operator.diagonal or math.prod(operator.event) * math.prod(operator.measured) <= SMALL
 
 

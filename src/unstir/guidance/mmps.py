@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from unstir.denoisers import Denoiser, Posterior
-from unstir.guidance.gram import is_cheap, isotropic_variance, solve_gram
+from unstir.guidance.gram import is_cheap, round_variance, solve_gram
 from unstir.guidance.krylov import conjugate_gradients, gmres
 from unstir.guidance.measurement import Measurement
 from unstir.guidance.operators import Map, Operator
@@ -77,7 +77,8 @@ class MMPS(Denoiser):
         when = seen(self.schedule, t)
         with torch.enable_grad():
             x, nested = watched(x_t)
-            mean = self.denoiser(x, when, **condition).mean
+            posterior: Posterior = self.denoiser(x, when, **condition)
+            mean = posterior.mean
             local = self.measurement.operator.near(mean if nested else mean.detach())
             r = self.measurement.residual(local.value)
             variance = self.measurement.variance(r)
@@ -90,7 +91,7 @@ class MMPS(Denoiser):
 
             precondition = None
             if is_cheap(self.measurement):
-                c = isotropic_variance(self.denoiser, x_t, when)
+                c = round_variance(self.denoiser, posterior, x_t, when)
                 precondition = partial(solve_gram, self.measurement, local, c)
             solve = conjugate_gradients if self.method == "cg" else gmres
             solved = solve(apply, r, self.iterations, precondition=precondition)

@@ -6,11 +6,12 @@ import torch
 from torch import Tensor
 
 from unstir.denoisers import Denoiser, Posterior
-from unstir.guidance.gram import isotropic_variance, solve_gram
+from unstir.guidance.gram import round_variance, solve_gram
 from unstir.guidance.measurement import Measurement
 from unstir.guidance.operators import Map, Operator
+from unstir.guidance.strength import Weight, check_weight
 from unstir.guidance.tilt import seen, shifted, watched
-from unstir.processes import Schedule
+from unstir.processes import Schedule, as_float64, expand
 
 
 class PiGDM(Denoiser):
@@ -20,8 +21,8 @@ class PiGDM(Denoiser):
               J = \frac{\partial \hat x}{\partial x_t},\quad
               c = \frac{\sigma^2 s^2}{\alpha^2 s^2 + \sigma^2}
 
-    exact for white Gaussian data of deviation s = ``sigma_data``. As R goes to 0 the inverse becomes the
-    pseudoinverse that the method is named after.
+    exact for white Gaussian data of deviation s = ``sigma_data``; c is the mean of the denoiser's own
+    variance where it gives one. As R goes to 0 the inverse becomes the pseudoinverse of the method's name.
 
     Source: Song, Vahdat, Mardani & Kautz 2023, "Pseudoinverse-guided diffusion models for inverse problems",
     eq. 7 and 8; their further weight r_t^2 on the step of DDIM is left out, so that this is a score for any
@@ -32,15 +33,24 @@ class PiGDM(Denoiser):
         y: (*measured), shared by all samples, or (batch, *measured).
         operator: a `LinearOperator`, a matrix, or a differentiable function.
         noise: standard deviation, above 0; a number or one for each entry of a measurement.
+        weight: of the gradient, at least 0; a number or one for each sample. 1 is p(y | x_t) itself.
 
     Raises:
-        ValueError: as in `Measurement`.
+        ValueError: for a negative weight, or as in `Measurement`.
     """
 
     def __init__(
-        self, denoiser: Denoiser, y: Tensor, operator: Operator | Tensor | Map, noise: float | Tensor
+        self,
+        denoiser: Denoiser,
+        y: Tensor,
+        operator: Operator | Tensor | Map,
+        noise: float | Tensor,
+        *,
+        weight: Weight = 1.0,
     ) -> None:
         super().__init__()
+        check_weight(weight, "0 means no guidance")
+        self.weight = weight
         self.denoiser = denoiser
         self.schedule: Schedule = denoiser.schedule
         self.sigma_data = denoiser.sigma_data
@@ -55,10 +65,13 @@ class PiGDM(Denoiser):
         when = seen(self.schedule, t)
         with torch.enable_grad():
             x, nested = watched(x_t)
-            mean = self.denoiser(x, when, **condition).mean
+            posterior: Posterior = self.denoiser(x, when, **condition)
+            mean = posterior.mean
             local = self.measurement.operator.near(mean if nested else mean.detach())
             r = self.measurement.residual(local.value)
-            v = solve_gram(self.measurement, local, isotropic_variance(self.denoiser, x, when), r)
+            c = round_variance(self.denoiser, posterior, x, when)
+            v = solve_gram(self.measurement, local, c, r)
             (g,) = torch.autograd.grad(mean, x, local.adjoint(v), create_graph=nested)
-            mean = mean + shifted(self.schedule, x, when, g)
+            weight = expand(as_float64(self.weight), x)
+            mean = mean + weight * shifted(self.schedule, x, when, g)
         return Posterior(mean if nested else mean.detach())

@@ -23,9 +23,9 @@ class RePaint(Solver):
     began, :math:`q(x_t | x_s)`, and the step is taken again, ``resample`` times in all, so that the unknown
     entries come to agree with the known ones: once through, they were drawn before those of the next level
     were known. It is exact as the repetitions and the steps grow, for a known part without noise. The step to
-    data is one step and not repeated; then the known entries are y.
+    data is not divided; after it the known entries are y.
 
-    A grid step takes resample * jump evaluations.
+    A grid step takes resample * jump evaluations, the last one resample.
 
     Source: Lugmayr, Danelljan, Romero, Yu, Timofte & Van Gool 2022, "RePaint: Inpainting using denoising
     diffusion probabilistic models", section 4.2 and algorithm 1 (with jumps of length ``jump``; 10 and 10 in
@@ -90,10 +90,7 @@ class RePaint(Solver):
 
     def step(self, state: State, s: float) -> State:
         problem, x = state.problem, state.x
-        if problem.level(s).clean:
-            x = self.ancestral.step(state, s).x
-            return state.advance(self._replaced(problem, x, s, 0), s)
-        times = self._parts(problem, state.t, s)
+        times = [state.t, s] if problem.level(s).clean else self._parts(problem, state.t, s)
         number = state.step * self.resample * self.jump
         for turn in range(self.resample):
             if turn:

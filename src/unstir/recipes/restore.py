@@ -52,7 +52,7 @@ METHODS: dict[str, Method] = {
     # than a deterministic one of as many evaluations, and its deviations are right.
     "mmps": Method(MMPS, sampler="stochastic-heun", steps=10),
     "pigdm": Method(PiGDM, sampler="stochastic-heun", steps=10),
-    "dps": Method(DPS, sampler="stochastic-heun", steps=20),
+    "dps": Method(partial(DPS, weight=0.7), sampler="stochastic-heun", steps=20),
     "diffpir": Method(DiffPIR, sampler=DDIM(0.55)),
     "ddrm": Method(solver=lambda y, operator, noise, n: DDRM(y, operator, noise)),
     "particles": Method(solver=lambda y, operator, noise, n: Twisted(y, operator, noise, particles=n)),
@@ -64,9 +64,10 @@ DEFAULT = "mmps"
 def default_method(operator: str) -> str:
     """The method with the best restored digits for an operator of `measured.OPERATORS`.
 
-    For a mask that is DPS: what is missing has several modes, which the Gaussian of MMPS joins.
+    For masks and downsampling that is DPS: what is missing has several modes, which the Gaussian of MMPS
+    joins.
     """
-    return "dps" if operator == "mask" else DEFAULT
+    return "dps" if operator in ("mask", "downsample") else DEFAULT
 
 
 def find_method(name: str) -> Method:
