@@ -111,6 +111,19 @@ def test_guidance_and_a_guide_of_ones_own_and_another_schedule_go_together(made)
     assert [len(d.weight) for d in seen[1:]] == [2, 2, 1]
 
 
+def test_what_acts_by_guidance_only_is_refused_without_any():
+    made = model(classes=CLASSES)
+    options = {"steps": 2, "condition": {"label": 0}}
+    for asked in ({"rescale": 0.5}, {"negative": {"label": 1}}):
+        with pytest.raises(ValueError, match="acts by guidance; give a guidance above 0"):
+            made.sample(2, **asked, **options)
+
+
+def test_a_guide_that_makes_no_denoiser_is_refused():
+    with pytest.raises(ValueError, match=r"such as ClassifierFree.* and this one gave NoneType"):
+        model().sample(2, steps=2, guide=lambda denoiser: None)
+
+
 def about(share):
     return {"recipe": "test", "settings": {"training": {"drop_condition": share, "batch": 4}}}
 

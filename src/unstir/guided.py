@@ -96,8 +96,9 @@ def guidance_of(
         raise ValueError(
             "guidance by a weaker model takes no negative condition and no rescale; leave them out"
         )
-    if negative and weight is None and default == 0:
-        raise ValueError("a negative condition acts by guidance; give a guidance above 0, such as 1")
+    for what, asked in (("a negative condition", bool(negative)), ("rescale", rescale > 0)):
+        if asked and weight is None and default == 0:
+            raise ValueError(f"{what} acts by guidance; give a guidance above 0, such as 1")
     return Guidance(values, window, conditional, negative, rescale, weaker)
 
 

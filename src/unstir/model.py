@@ -204,7 +204,8 @@ class Model:
             guidance_from: push away from the prediction of this weaker model of the same data instead
                 (`guidance.Autoguidance`).
             guide: makes a denoiser of the model's own, such as ``lambda d: MMPS(d, y, operator, noise)``;
-                states are in the units that the network sees (`Model.scaling`).
+                states are in the units that the network sees (`Model.scaling`), ``batch`` of them at once,
+                so a measurement for each sample needs a batch of at least ``n``.
             schedule: sample under another schedule than the one of training.
             seed: sample i of a seed is the same whatever ``n`` and ``batch``.
             first_index: number of the first sample within the seed.
@@ -244,7 +245,15 @@ class Model:
 
         def steer(rows: slice) -> Denoiser:
             guided = plan.rows(rows).round(denoiser)
-            return guided if guide is None else guide(guided)
+            if guide is None:
+                return guided
+            result = guide(guided)
+            if not isinstance(result, Denoiser):
+                raise ValueError(
+                    "guide makes a denoiser of a denoiser, such as ClassifierFree(denoiser, 1.0), and this "
+                    f"one gave {type(result).__name__}"
+                )
+            return result
 
         steered = steer(slice(0, batch))
         steps = defaults.steps if steps is None else steps
@@ -362,6 +371,8 @@ class Model:
         """
         weight = self.default_guidance if guidance is None else guidance
         check_weight(weight, "0 means conditional only")
+        if not classes:
+            raise ValueError("samples of several classes at once need at least one class")
         conditions = [self.condition(1, {"label": name}) for name in classes]
         return lambda denoiser: Composed(denoiser, conditions, 1.0 + weight)
 

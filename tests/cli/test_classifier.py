@@ -57,6 +57,16 @@ def test_a_budget_in_samples_gives_the_same_classifier_and_the_header_says_whose
     assert tuple(header["scale"]) == model.config.scale
 
 
+def test_a_classifier_is_replaced_only_if_it_is_said_so(unstir, classified, tmp_path):
+    shutil.copytree(classified, tmp_path / "run")
+    before = (tmp_path / "run" / FILE).read_bytes()
+    again = unstir(tmp_path, "train", "run", "--classifier", "--samples", 1280)
+    check_error(again, 2, "run already holds a classifier; replace it with --overwrite")
+    assert (tmp_path / "run" / FILE).read_bytes() == before
+    unstir.good(tmp_path, "train", "run", "--classifier", "--samples", 1280, "--overwrite")
+    assert (tmp_path / "run" / FILE).read_bytes() != before
+
+
 def test_samples_are_pulled_by_the_classifier_inside_the_window(unstir, classified, tmp_path):
     plain = samples(unstir, classified, tmp_path / "a.npy", "--class", 3)
     pulled = samples(unstir, classified, tmp_path / "b.npy", "--class", 3, "--classifier", 3)
@@ -142,7 +152,7 @@ def test_mistakes_of_sampling_are_one_sentence(unstir, classified, run, tmp_path
 def test_a_full_disk_harms_no_older_classifier(unstir, classified, run, tmp_path):
     shutil.copy(classified / FILE, run / FILE)
     before = tree(tmp_path)
-    result = unstir(tmp_path, "train", "run", "--classifier", "--samples", 128, limit=20_000)
+    result = unstir(tmp_path, "train", "run", "--classifier", "--samples", 128, "--overwrite", limit=20_000)
     assert result.code == 1
     assert "what was there before is unharmed" in result.stderr
     assert tree(tmp_path) == before

@@ -44,6 +44,8 @@ def test_heat_is_undone_into_arrays_a_picture_and_a_table(unstir, trained, place
     assert [line.split()[0] for line in lines[2:4]] == ["0", "1"]
     assert lines[4].startswith("3 samples of each of 2 measurements by ")
     assert lines[4].endswith("evaluations each: x.npz and x.png")
+    assert lines[5].startswith("the intervals cover 50% of the posterior instead of 90%")
+    assert lines[5].endswith("take -n 19 or more")
     with np.load(place / "x.npz") as file:
         assert file["samples"].shape == (2, 3, 1, 8, 8)
         assert file["tikhonov"].shape == file["truncated"].shape == file["mean"].shape == (2, 1, 8, 8)
@@ -116,6 +118,7 @@ RESTORE = {
     "solver": (["one.npy", *HEAT, "--method", "ddrm", "--solver", "ddpm"], "this method is a solver itself"),
     "class": (["one.npy", *HEAT, "--class", "12"], "there is no class 12"),
     "suffix": (["one.npy", *HEAT, "--out", "x.gif"], "a restoration is written as .png, .npz"),
+    "steps": (["one.npy", *HEAT, "--steps", 0], "at least 1"),
     "samples": (["one.npy", *HEAT, "-n", 1], "at least 2 samples"),
 }
 

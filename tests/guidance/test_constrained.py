@@ -143,3 +143,7 @@ def test_bounds_may_differ_from_entry_to_entry():
 def test_bad_settings_are_one_clear_sentence(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+def test_an_estimate_that_is_no_number_has_no_projection_but_raises_nothing():
+    assert not torch.isfinite(summing_to(1.0, positive=True)(torch.tensor([[torch.nan, 0.0, 1.0]]))).all()

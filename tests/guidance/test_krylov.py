@@ -100,3 +100,17 @@ def test_states_of_any_rank():
     b = torch.randn(2, 3, 4, dtype=torch.float64)
     for solver in SOLVERS:
         close(solver(lambda v: 2.0 * v, b, 1).x, b / 2.0, atol=1e-12)
+
+
+@pytest.mark.parametrize("solver", SOLVERS)
+def test_residuals_near_the_smallest_numbers_of_their_type_stay_finite(solver):
+    assert torch.isfinite(solver(lambda v: 2.0 * v, torch.full((1, 4), 1e-40), 3).x).all()
+
+
+def test_a_sample_that_is_done_does_not_go_on_for_its_neighbours():
+    matrices, b = systems(8)
+    matrices[0] = torch.diag(torch.tensor([1.0, 1.0, 1.0, 1.0, 1.0, 1.001]))
+    together = conjugate_gradients(product(matrices), b, 30, tolerance=1e-3)
+    for k in range(3):
+        alone = conjugate_gradients(product(matrices[k : k + 1]), b[k : k + 1], 30, tolerance=1e-3)
+        close(together.x[k : k + 1], alone.x, atol=1e-14)

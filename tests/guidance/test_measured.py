@@ -7,7 +7,7 @@ import torch
 
 from tests.helpers import SCHEDULES, close
 from tests.two_sample import kernel_test
-from unstir.denoisers import Denoiser, Gaussian, GaussianMixture, Network, Posterior, given
+from unstir.denoisers import Dataset, Denoiser, Gaussian, GaussianMixture, Network, Posterior, given
 from unstir.guidance import DPS, MMPS, LinearOperator, PiGDM
 from unstir.networks import UNetSettings, build_network
 from unstir.processes import VE, VP, Flow, Heat
@@ -203,6 +203,23 @@ def test_an_untrained_network_stays_finite(method):
     result = sample(guided, (2, 1, 8, 8), steps=5)
     assert torch.isfinite(result.x).all()
     assert all(parameter.grad is None for parameter in module.parameters())
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_one_noise_level_may_be_written_for_every_entry(method):
+    prior = correlated(VP())
+    once, each = (method(prior, Y, MATRIX, n)(X, 0.4).mean for n in (NOISE, torch.full((M,), NOISE).double()))
+    close(each, once, atol=1e-7)
+
+
+def test_a_few_points_and_a_measurement_of_everything_stay_finite():
+    points = torch.eye(4)
+    prior = Dataset(VP(), points[:2])
+    x = sample(MMPS(prior, points[0], points, 0.514), (16, 4), steps=20, seed=1).x
+    assert torch.isfinite(x).all()
+    apart = torch.cdist(x, points[:2])
+    assert float(apart.min(dim=1).values.max()) < 0.02
+    assert int((apart[:, 0] < 0.02).sum()) >= 12  # the other point has 2 % of the posterior
 
 
 def test_costs_count_backward_passes():

@@ -154,3 +154,12 @@ def test_noise_that_is_not_above_zero_is_refused(noise):
 def test_a_measurement_that_is_not_finite_is_refused(value):
     with pytest.raises(ValueError, match="not finite; leave missing ones to a mask"):
         Measurement(torch.tensor([0.0, value]), MATRIX, 0.1)
+
+
+@pytest.mark.parametrize("kind", [torch.float32, torch.float64])
+def test_functions_with_constants_of_one_type_are_probed_in_that_type(kind):
+    matrix = random(3, 2).to(kind)
+    operator = LinearOperator(lambda x: x @ matrix.T, lambda y: y @ matrix, event=(2,))
+    close(operator.matrix, matrix.double(), atol=1e-6)
+    with pytest.raises(ValueError, match="fails the dot-product test"):
+        LinearOperator(lambda x: x @ matrix.T, lambda y: 2.0 * (y @ matrix), event=(2,))

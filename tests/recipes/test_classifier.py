@@ -97,7 +97,7 @@ def test_an_interruption_writes_what_was_learned_but_replaces_no_older_classifie
         yield lambda: True
 
     monkeypatch.setattr(recipe, "interruptible", at_once)
-    outcome = train_classifier_run(tmp_path / "run", seconds=60)
+    outcome = train_classifier_run(tmp_path / "run", seconds=60, overwrite=True)
     assert (outcome.finished, outcome.kept, outcome.samples, outcome.scores) == (False, False, 128, [])
     assert tree(tmp_path) == before
     (tmp_path / "run" / FILE).unlink()

@@ -30,7 +30,7 @@ from unstir.recipes.inverses import (
     repeated,
     tikhonov,
 )
-from unstir.recipes.measured import Asked, Measured, internal, read_measured
+from unstir.recipes.measured import Asked, Measured, check_condition, internal, read_measured
 from unstir.recipes.measured_noise import noise_of
 from unstir.recipes.restore import METHODS, outputs, restore
 from unstir.recipes.restored_sheet import rows_of, sheet
@@ -321,6 +321,7 @@ WRONG = {
         "blocks of 3 cells do not fill",
     ),
     "nan": (Asked("heat", time=1.0), np.full((1, 4, 4), np.nan), "only --operator mask takes NaN"),
+    "infinite": (Asked("mask"), np.full((1, 4, 4), np.inf), "infinite values; missing entries are NaN"),
     "nothing": (Asked("mask"), np.full((1, 4, 4), np.nan), "nothing is known of measurement 0"),
     "operator": (Asked("heta", time=1.0), None, "unknown operator 'heta'; did you mean 'heat'?"),
     "time": (Asked("heat"), None, "--operator heat needs its time, such as --time 0.5"),
@@ -436,3 +437,45 @@ def test_saved_arrays_are_those_of_the_restoration(tmp_path):
         close(torch.from_numpy(file["samples"]), result.samples)
         assert file["noise"] == 0.1
         assert abs(float(file["covers"]) - 0.5) < 1e-9  # 3 samples: from the least to the largest
+
+
+@pytest.mark.parametrize("mode", ["I;16", "I", "F"])
+def test_images_of_more_than_8_bits_are_refused_instead_of_cut_off(tmp_path, mode):
+    values = np.linspace(0, 60000, 16).reshape(4, 4)
+    kind = {"I;16": np.uint16, "I": np.int32, "F": np.float32}[mode]
+    Image.fromarray(values.astype(kind)).save(tmp_path / "x.tif")
+    config = model_of((1, 4, 4), bounds=(0.0, 16.0)).config
+    with pytest.raises(ValueError, match="pixels of more than 8 bits"):
+        read_measured([tmp_path / "x.tif"], config, Asked("heat", time=0.5))
+
+
+def test_masks_come_one_for_all_or_one_for_each_with_or_without_the_channel_axis(tmp_path):
+    config = model_of((1, 4, 4)).config
+    np.save(tmp_path / "x.npy", np.ones((3, 1, 4, 4)))
+    for shape in ((4, 4), (1, 4, 4), (3, 4, 4), (3, 1, 4, 4)):
+        np.save(tmp_path / "m.npy", np.arange(np.prod(shape)).reshape(shape) % 2)
+        parts = read_measured([tmp_path / "x.npy"], config, Asked("mask", mask=tmp_path / "m.npy"))
+        assert sum(part.y.numel() for part in parts) == 24
+    np.save(tmp_path / "m.npy", np.ones((2, 1, 4, 4)))
+    with pytest.raises(ValueError, match="one for each of 3 measurements"):
+        read_measured([tmp_path / "x.npy"], config, Asked("mask", mask=tmp_path / "m.npy"))
+
+
+def test_a_model_that_never_saw_data_without_their_class_is_asked_with_one():
+    made = model_of((1, 4, 4))
+    made.denoiser.unconditional = False
+    y = torch.ones(1, 16)
+    part = Measured(y, mask(torch.ones(1, 4, 4, dtype=torch.bool)), y.reshape(1, 1, 4, 4), "mask")
+    with pytest.raises(ValueError, match="give one \\(--class\\)"):
+        restore(made, [part], 0.1, n=3, steps=3)
+    check_condition(made, {"label": 0})
+    check_condition(model_of((1, 4, 4)), None)
+
+
+def test_heat_needs_its_time_and_there_must_be_something_to_restore():
+    model = model_of((1, 4, 4))
+    y = torch.ones(1, 1, 4, 4)
+    with pytest.raises(ValueError, match="give heat_time"):
+        restore(model, [Measured(y, heat((1, 4, 4), 0.1), y, "heat")], 0.1)
+    with pytest.raises(ValueError, match="no measurement to restore"):
+        restore(model, [], 0.1)

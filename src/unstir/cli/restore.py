@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -108,6 +109,13 @@ def restore(
         f"{facts['method']}, {result.nfe} evaluations each: {names}",
         soft_wrap=True,
     )
+    if result.covers < level - 0.005:
+        least = math.ceil(2.0 / (1.0 - level) - 1.0 - 1e-9)
+        console.print(
+            f"the intervals cover {result.covers:.0%} of the posterior instead of {level:.0%}, as {n} "
+            f"samples have no wider ones; take -n {least} or more",
+            soft_wrap=True,
+        )
 
 
 def residual_table(result: Restoration) -> Table:
@@ -119,6 +127,7 @@ def residual_table(result: Restoration) -> Table:
     for row, residual in enumerate(result.residual.tolist()[:SHOWN]):
         share = residual / result.noise
         fit = "fits" if share < 1.5 else f"off by {share:.1f} times the noise"
+        fit = "closer than the noise: is --noise too large?" if share < 0.5 else fit
         table.add_row(str(row), f"{residual:.3g}", f"{result.noise:.3g}", f"{spread[row]:.3g}", fit)
     if len(spread) > SHOWN:
         mean = float(result.residual.mean())

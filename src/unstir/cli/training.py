@@ -63,7 +63,9 @@ def train(
     data: Annotated[str | None, typer.Option(help="Read the recipe's data from this path.")] = None,
     out: Out = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the run in --out.")] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace the run in --out, or its classifier.")
+    ] = False,
     tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Write TensorBoard logs.")] = False,
     classifier: Annotated[
         bool, typer.Option("--classifier", help="Train a classifier that guides the run DIR, beside it.")
@@ -72,8 +74,9 @@ def train(
     """Train a diffusion model, or a classifier that guides one."""
     if classifier:
         other = {"--set": changes, "--data": data, "--out": out, "--resume": resume}
-        other |= {"--overwrite": overwrite, "--tensorboard": tensorboard}
-        train_classifier(what, seconds, samples, [name for name, value in other.items() if value])
+        other |= {"--tensorboard": tensorboard}
+        unfitting = [name for name, value in other.items() if value]
+        train_classifier(what, seconds, samples, unfitting, overwrite=overwrite)
         return
     settings, notes = settings_for(what, out, resume)
     settings = changed(settings, changes or [], seconds, samples, data)
@@ -99,7 +102,7 @@ def train(
 
 
 def train_classifier(
-    what: str | None, seconds: float | None, samples: int | None, unfitting: list[str]
+    what: str | None, seconds: float | None, samples: int | None, unfitting: list[str], *, overwrite: bool
 ) -> None:
     """Train a classifier beside a run."""
     from unstir.recipes.classifier import train_classifier_run
@@ -113,7 +116,12 @@ def train_classifier(
         raise ValueError("say beside which run to train a classifier: unstir train DIR --classifier")
     with training_progress(console) as report:
         outcome = train_classifier_run(
-            Path(what), seconds=seconds, samples=samples, report=report, device=device_named("auto")
+            Path(what),
+            seconds=seconds,
+            samples=samples,
+            overwrite=overwrite,
+            report=report,
+            device=device_named("auto"),
         )
     place, file = escape(what), escape(str(outcome.path))
     for line in outcome.lines() if outcome.kept else []:

@@ -145,6 +145,6 @@ def summing_to(total: float | Tensor, *, positive: bool = False) -> Map:
         count = torch.arange(1, flat.shape[1] + 1, device=x.device)
         theta = (ordered.cumsum(1) - sums) / count
         active = (ordered > theta).sum(1, keepdim=True)
-        return (flat - theta.gather(1, active - 1)).clamp(min=0.0).reshape(x.shape)
+        return (flat - theta.gather(1, active.clamp(min=1) - 1)).clamp(min=0.0).reshape(x.shape)
 
     return project

@@ -26,7 +26,8 @@ class DPS(Denoiser):
     follow while the estimate is rough; it then divides each step by the norm of the misfit, which makes the
     result depend on the number of steps. Here the uncertainty of A x_0 stands in v, as the geometric mean of
     what the sample's misfit says and of what the noise level says: c is the variance of x_0 given x_t
-    (`gram.round_variance`). The default weight was chosen on Gaussians and mixtures, see
+    (`gram.round_variance`), and for noise of several levels a is that of the misfit's own direction
+    (`gram.mean_gain`). The default weight was chosen on Gaussians and mixtures, see
     `benchmarks/guidance.py`.
 
     Source: Chung, Kim, Mccann, Klasky & Ye 2023, "Diffusion posterior sampling for general noisy inverse

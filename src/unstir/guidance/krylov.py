@@ -44,7 +44,7 @@ def conjugate_gradients(
         b: (batch, ...).
         iterations: products with M, at least 1.
         precondition: an approximate inverse of M, symmetric positive definite.
-        tolerance: stop when all residuals are below this share of b.
+        tolerance: a sample stops when its residual is below this share of b.
     """
     r, x = b, torch.zeros_like(b)
     z = r if precondition is None else precondition(r)
@@ -54,6 +54,8 @@ def conjugate_gradients(
         w = apply(p)
         curvature = _dot(p, w)
         step = torch.where(curvature > 0, rho / torch.where(curvature > 0, curvature, 1.0), 0.0)
+        if tolerance > 0:  # a sample that is done does not go on for the sake of its neighbours
+            step = torch.where(_dot(r, r) <= tolerance**2 * size, 0.0, step)
         coefficients.append(step)
         x = x + expand(step, p) * p
         r = r - expand(step, p) * w
@@ -118,5 +120,6 @@ def _norm(a: Tensor) -> Tensor:
 
 
 def _over(a: Tensor, norm: Tensor) -> Tensor:
-    """a / norm, 0 where the norm is 0."""
-    return a * expand(torch.where(norm > 0, 1.0 / torch.where(norm > 0, norm, 1.0), 0.0), a)
+    """a / norm, 0 where the norm is 0, or so small that one over it is no number of the type of a."""
+    real = norm > 1e3 * torch.finfo(a.dtype).tiny
+    return a * expand(torch.where(real, 1.0 / torch.where(real, norm, 1.0), 0.0), a)

@@ -37,6 +37,8 @@ class Measurement:
         self.noise = deviation
         if isinstance(self.operator, LinearOperator):
             self._check(self.operator.measured)
+            if deviation.ndim and bool((deviation == deviation.flatten()[0]).all()):
+                self.noise = deviation.flatten()[0]  # one level, however it is written
 
     def _check(self, measured: tuple[int, ...]) -> None:
         shape = tuple(self.y.shape)

@@ -81,7 +81,8 @@ class LinearOperator:
         self._forward = forward
         self._adjoint = adjoint
         self._singular = singular
-        self.measured = tuple(forward(torch.zeros(1, *self.event, dtype=torch.float64)).shape[1:])
+        self._dtype, probe = self._tried()
+        self.measured = tuple(probe.shape[1:])
         self._check()
 
     def __call__(self, x: Tensor) -> Tensor:
@@ -122,8 +123,8 @@ class LinearOperator:
                 f"the {self.name} of {m} measurements of {n} entries is too large for a dense matrix; use a "
                 "method that needs no singular values (MMPS, PiGDM, DPS)"
             )
-        parts = torch.split(torch.eye(n, dtype=torch.float64), 1024)
-        rows = [self(part.reshape(-1, *self.event)).flatten(1) for part in parts]
+        parts = torch.split(torch.eye(n, dtype=self._dtype), 1024)
+        rows = [self(part.reshape(-1, *self.event)).flatten(1).double() for part in parts]
         return torch.cat(rows).T.contiguous()
 
     @cached_property
@@ -178,11 +179,18 @@ class LinearOperator:
 
         return LinearOperator(forward, adjoint, event=self.event, name=f"{self.name} and {other.name}")
 
+    def _tried(self) -> tuple[torch.dtype, Tensor]:
+        """The widest type that forward takes (its own constants may have only one), and an answer."""
+        try:
+            return torch.float64, self._forward(torch.zeros(1, *self.event, dtype=torch.float64))
+        except RuntimeError:
+            return torch.float32, self._forward(torch.zeros(1, *self.event))
+
     def _check(self) -> None:
         index = torch.arange(2)
         stream = noise.Stream.OPERATOR
-        u = noise.normal(self.event, seed=0, index=index, stream=stream, dtype=torch.float64)
-        v = noise.normal(self.measured, seed=0, index=index, stream=stream, step=1, dtype=torch.float64)
+        u = noise.normal(self.event, seed=0, index=index, stream=stream, dtype=self._dtype)
+        v = noise.normal(self.measured, seed=0, index=index, stream=stream, step=1, dtype=self._dtype)
         a_u = self._forward(u)
         size = float(a_u.norm()) + 1e-300
         doubled = self._forward(torch.stack([2.0 * u[0] - 3.0 * u[1], torch.zeros_like(u[0])]))

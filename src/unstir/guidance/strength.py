@@ -20,6 +20,8 @@ def check_window(window: tuple[float, float]) -> None:
     Raises:
         ValueError: unless it is (low, high) with 0 <= low < high <= 1.
     """
+    if len(window) != 2:
+        raise ValueError(f"a guidance window is a pair (low, high), got {window}")
     low, high = window
     if not 0.0 <= low < high <= 1.0:
         raise ValueError(f"a guidance window is (low, high) with 0 <= low < high <= 1, got {window}")

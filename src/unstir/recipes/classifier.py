@@ -63,6 +63,7 @@ def train_classifier_run(
     *,
     seconds: float | None = None,
     samples: int | None = None,
+    overwrite: bool = False,
     report: Report | None = None,
     device: str = "cpu",
 ) -> ClassifierOutcome:
@@ -75,18 +76,21 @@ def train_classifier_run(
         folder: a trained run whose data have labels.
         seconds: budget in wall-clock seconds; 60 if there is none.
         samples: budget in samples seen; with this alone the result is the same bit for bit.
+        overwrite: replace the classifier that is there.
         report: who is told.
         device: where it is trained.
 
     Raises:
         FileNotFoundError: if there is no such folder, or its data are gone.
-        ValueError: for a folder that is no trained run, one without labels, or data that are not those of the
-            run any more.
+        ValueError: if there is a classifier already; for a folder that is no trained run, one without labels,
+            or data that are not those of the run any more.
         FloatingPointError: if the loss is not finite.
         OSError: if it cannot be written.
     """
     if not folder.is_dir():
         raise FileNotFoundError(f"there is no folder {folder}; a classifier is trained beside a run")
+    if (folder / FILE).exists() and not overwrite:
+        raise ValueError(f"{folder} already holds a classifier; replace it with --overwrite")
     run = stored_settings(folder)
     model, report = load(folder), report or Report()
     if len(model.config.classes) == 1:

@@ -14,11 +14,11 @@ from unstir import noise
 from unstir.denoisers import Denoiser
 from unstir.evaluation.pictures import picture_of, save_image
 from unstir.files import write_aside
-from unstir.guidance import ClassifierFree
+from unstir.guidance import ClassifierFree, check_weight
 from unstir.guidance.editing import decode, edit, encode, spherical, start_time
 from unstir.model import Condition, Model
 from unstir.recipes.export import as_array, save_samples
-from unstir.recipes.measured import read_events
+from unstir.recipes.measured import check_condition, read_events
 from unstir.samplers import Solution
 
 SUFFIXES = (".png", ".gif", ".npz")
@@ -108,7 +108,8 @@ def edit_data(
     if n < 1:
         raise ValueError(f"the number of variants is at least 1, got {n}")
     defaults = model.config.sampling
-    denoiser, schedule = _denoiser(model, guidance), model.schedule
+    check_condition(model, condition)
+    denoiser, schedule = _denoiser(model, guidance, condition), model.schedule
     first = start_time(schedule, strength, denoiser.sigma_data)
     inside = model.scaling.to_internal(x).repeat_interleave(n, 0)
     parts, nfe = [], 0
@@ -119,7 +120,7 @@ def edit_data(
             some,
             strength,
             solver=solver or defaults.solver,
-            steps=steps or defaults.steps,
+            steps=defaults.steps if steps is None else steps,
             grid=None if solver else defaults.grid,
             seed=seed,
             first_index=start,
@@ -155,6 +156,7 @@ def interpolate_data(
     """
     if frames < 2:
         raise ValueError(f"a way between two ends has at least 2 frames, got {frames}")
+    check_condition(model, condition)
     given = [_end(model, end) for end in ends]
     latents = [
         _latent(model, end, condition or {}, tolerance) if isinstance(end, Tensor) else _noise(model, end)
@@ -196,11 +198,13 @@ def _latent(model: Model, x: Tensor, condition: Condition, tolerance: float | No
     return encode(model.denoiser, inside, tolerance=tolerance, condition=model.condition(1, condition))
 
 
-def _denoiser(model: Model, guidance: float | None) -> Denoiser:
-    """The model's denoiser, with classifier-free guidance for where there is a condition."""
-    defaults = model.config.sampling
-    weight = defaults.guidance if guidance is None else guidance
-    return ClassifierFree(model.denoiser, weight, defaults.window) if weight else model.denoiser
+def _denoiser(model: Model, guidance: float | None, condition: Condition | None) -> Denoiser:
+    """The model's denoiser, with classifier-free guidance where there is a condition."""
+    weight = model.default_guidance if guidance is None else guidance
+    check_weight(weight, "0 means conditional only")
+    if not (weight and condition):
+        return model.denoiser
+    return ClassifierFree(model.denoiser, weight, model.config.sampling.window)
 
 
 def _to_data(model: Model, x: Tensor) -> Tensor:

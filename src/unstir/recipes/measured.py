@@ -16,7 +16,7 @@ from torch import Tensor
 from unstir.evaluation.pictures import is_image
 from unstir.guidance import LinearOperator
 from unstir.guidance.measurements import blur, downsample, heat, mask
-from unstir.model import Model, ModelConfig
+from unstir.model import Condition, Model, ModelConfig
 from unstir.recipes.arrays import read_array
 from unstir.settings import nearest
 
@@ -80,9 +80,11 @@ def read_measured(files: Sequence[Path], config: ModelConfig, asked: Asked) -> l
     event = config.event
     if asked.operator == "mask":
         x = read_events(files, config, event, "the mask leaves events as they are")
-        known = torch.isfinite(x)
+        if bool(torch.isinf(x).any()):
+            raise ValueError("a measurement holds infinite values; missing entries are NaN")
+        known = ~torch.isnan(x)
         if asked.mask is not None:
-            known = known & _read_mask(asked.mask, event)
+            known = known & _read_mask(asked.mask, event, len(x))
         return _masked(x, known)
     operator = operator_of(asked, event)
     x = read_events(files, config, operator.measured, f"the {asked.operator} of events of {_size(event)}")
@@ -187,6 +189,7 @@ def _read_image(file: Path, config: ModelConfig, channels: int) -> Tensor:
     try:
         with Image.open(file) as image:
             grey = channels == 1
+            _check_depth(image, file)
             pixels = np.asarray(image.convert("L" if grey else "RGB"), dtype=np.float32) / 255.0
     except OSError as error:
         raise ValueError(f"{file} cannot be read as an image ({error})") from error
@@ -195,27 +198,38 @@ def _read_image(file: Path, config: ModelConfig, channels: int) -> Tensor:
     return x[None] if x.ndim == 2 else x.movedim(-1, 0)
 
 
-def _read_mask(file: Path, event: tuple[int, ...]) -> Tensor:
-    """True where an entry was measured, of a shape that fits (m, *event)."""
+def _check_depth(image: Image.Image, file: Path) -> None:
+    """Check that the pixels of an image are 8 bits, which is what its conversion keeps."""
+    if image.mode[0] in "IF":
+        raise ValueError(
+            f"{file} has pixels of more than 8 bits (mode {image.mode}), which would be cut off; save its "
+            "values in data units as .npy"
+        )
+
+
+def _read_mask(file: Path, event: tuple[int, ...], count: int) -> Tensor:
+    """True where an entry was measured, of a shape that fits (count, *event)."""
     if not file.is_file():
         raise FileNotFoundError(f"there is no file {file}")
     if file.suffix.lower() in IMAGES:
         try:
             with Image.open(file) as image:
+                _check_depth(image, file)
                 values = np.asarray(image.convert("L")) > 127
         except OSError as error:
             raise ValueError(f"{file} cannot be read as an image ({error})") from error
     else:
         values = np.nan_to_num(read_array(file).astype(np.float64)) > 0.5
     known = torch.from_numpy(np.ascontiguousarray(values))
-    one = known[0] if known.ndim > len(event) else known
+    if known.shape == (count, *event[1:]) and event[0] == 1:
+        known = known[:, None]
     try:
-        one.expand(event)
+        return known.expand(count, *event)
     except RuntimeError:
         raise ValueError(
-            f"the mask in {file} has shape {tuple(known.shape)}, but events have shape {_size(event)}"
+            f"the mask in {file} has shape {tuple(known.shape)}, but events have shape {_size(event)}; give "
+            f"one mask for all, or one for each of {count} measurements"
         ) from None
-    return known
 
 
 def _masked(x: Tensor, known: Tensor) -> list[Measured]:
@@ -284,4 +298,17 @@ def check_noise(noise: float) -> None:
         raise ValueError(
             f"the noise of a measurement is a standard deviation above 0, got {noise}; for exact ones give "
             "little, such as 0.01"
+        )
+
+
+def check_condition(model: Model, condition: Condition | None) -> None:
+    """Check that a model knows the data as it will be asked.
+
+    Raises:
+        ValueError: if there is no condition and it never saw data without theirs.
+    """
+    if not (condition or model.denoiser.unconditional):
+        raise ValueError(
+            "this model was trained without condition dropout, so it does not know data whose class is not "
+            "given; give one (--class)"
         )

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from unstir.guidance.noise_level import estimate_noise
 from unstir.model import Condition, Model
-from unstir.recipes.measured import Measured, check_noise, internal
+from unstir.recipes.measured import Measured, check_condition, check_noise, internal
 from unstir.recipes.restore import DEFAULT, find_method
 
 ESTIMATED, ESTIMATE_SAMPLES, ESTIMATE_ROUNDS = 16, 8, 12
@@ -27,8 +27,9 @@ def noise_of(
         seed: of the estimate's samples.
 
     Raises:
-        ValueError: unless it is a number above 0 or "auto".
+        ValueError: unless it is a number above 0 or "auto", or as in `check_condition`.
     """
+    check_condition(model, condition)
     bounds = model.config.bounds
     if text == "auto":
         value, error = estimated_noise(parts, model, condition=condition, seed=seed)

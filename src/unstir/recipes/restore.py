@@ -22,7 +22,7 @@ from unstir.guidance.particles import Twisted
 from unstir.guidance.summary import summarise
 from unstir.model import Condition, Model
 from unstir.recipes.inverses import Prior, classical, prior_of
-from unstir.recipes.measured import Measured, check_noise, internal
+from unstir.recipes.measured import Measured, check_condition, check_noise, internal
 from unstir.samplers import DDIM, Progress, Solver
 from unstir.settings import nearest
 
@@ -159,7 +159,7 @@ def restore(
         condition: one for all, as in `Model.solve`; by default the unconditional model.
         level: the share of the posterior within the intervals.
         seed: sample j of measurement i is sample i * n + j of the seed.
-        batch: samples at once.
+        batch: samples at once; those of one measurement are not divided.
         prior: for the classical inverses; by default `prior_of` the model.
         heat_time: of heat flow, for its classical inverses.
         on_step: called after every step of every batch.
@@ -170,6 +170,9 @@ def restore(
         FloatingPointError: if a state is not finite.
     """
     check_noise(noise)
+    if not parts:
+        raise ValueError("there is no measurement to restore")
+    check_condition(model, condition)
     if n < 2:
         raise ValueError(f"a measurement takes at least 2 samples (a single one has no deviation), got {n}")
     if not 0.0 < level < 1.0:
@@ -177,6 +180,8 @@ def restore(
     way = method if isinstance(method, Method) else find_method(method or default_method(parts[0].name))
     if way.solver is not None and solver is not None:
         raise ValueError("this method is a solver itself and takes no other one; leave the solver out")
+    if heat_time is None and parts[0].name == "heat":
+        raise ValueError("the classical inverses of heat flow take its time; give heat_time")
     prior = prior or prior_of(model)
     started = time.monotonic()
     drawn: list[Tensor] = []
@@ -189,7 +194,7 @@ def restore(
             guide, chosen = _ready(way, some.repeat_interleave(n, 0), operator, deviation, n)
             solution = model.solve(
                 len(some) * n,
-                steps=steps or (None if solver else way.steps),
+                steps=(None if solver else way.steps) if steps is None else steps,
                 solver=chosen or solver or way.sampler,
                 guide=guide,
                 guidance=0.0,

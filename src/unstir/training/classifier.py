@@ -99,10 +99,11 @@ def train_classifier(
             index = torch.arange(samples, samples + settings.batch)
             x_0, label = (value.to(device) for value in rows(index))
             index = index.to(device)
-            t, weights, _ = levels.draw(critic.schedule, seed=settings.seed, index=index)
+            t, weights, u = levels.draw(critic.schedule, seed=settings.seed, index=index)
             stream = noise.Stream.CLASSIFIER_NOISE
             losses = _losses(critic, x_0, label, t, seed=settings.seed, index=index, stream=stream)
             loss = (losses * weights.to(losses)).mean()
+            levels.observe(u, losses.detach())
             if not math.isfinite(float(loss.detach())):
                 raise FloatingPointError(
                     f"the classifier's loss is not finite after {samples:,} samples; check the data, or "
