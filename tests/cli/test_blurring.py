@@ -31,6 +31,7 @@ def test_a_run_remembers_its_blur(blurred):
     assert settings["schedule"]["base"]["name"] == "vp"
 
 
+@pytest.mark.slow
 def test_it_is_sampled_measured_and_distilled_like_any_other(unstir, blurred, tmp_path):
     unstir.good(tmp_path, "sample", blurred, "-n", 8, "--class", 3, "--guidance", 1, "--out", "x.npy")
     x = np.load(tmp_path / "x.npy")

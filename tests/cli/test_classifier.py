@@ -82,6 +82,7 @@ def test_samples_are_pulled_by_the_classifier_inside_the_window(unstir, classifi
     np.testing.assert_array_equal(never, plain)
 
 
+@pytest.mark.slow
 def test_it_works_on_points_of_the_plane_under_another_schedule_and_on_one_that_blurs(unstir, tmp_path):
     rng = np.random.default_rng(0)
     labels = np.arange(80) % 2
@@ -167,6 +168,7 @@ def test_a_new_run_in_the_folder_takes_the_old_classifier_away(unstir, classifie
     assert not (tmp_path / "run" / FILE).exists()
 
 
+@pytest.mark.slow
 def test_an_interruption_leaves_a_whole_classifier_and_exits_with_130(run, tmp_path):
     before = tree(tmp_path)
     process = start(tmp_path, "train", "run", "--classifier", "--seconds", 600)

@@ -52,6 +52,7 @@ def test_a_distilled_run_says_what_it_came_from_and_how_it_is_sampled(distilled,
     assert lines[-1]["samples"] == 256
 
 
+@pytest.mark.slow
 def test_a_distilled_run_is_sampled_evaluated_and_reported_like_any_other(unstir, distilled, tmp_path):
     shutil.copytree(distilled, tmp_path / "few")
     said = unstir.good(tmp_path, "sample", "few", "-n", 4, "--out", "x.npy")

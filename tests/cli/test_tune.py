@@ -44,6 +44,7 @@ def test_tuning_refuses_in_a_sentence_and_changes_nothing(unstir, trained, tmp_p
     assert tree(trained) == before
 
 
+@pytest.mark.slow
 def test_the_benchmark_prints_a_table_and_draws_a_plot(unstir, plane, tmp_path):
     arguments = ("bench", "samplers", plane, "--evaluations", "4,8", "--solvers", "ddim,multistep", "-n", 8)
     text = unstir.good(tmp_path, *arguments, "--grids", "uniform", "--out", "plot.png")

@@ -50,6 +50,7 @@ def test_scalings_and_mirrors_that_would_be_ignored_are_refused():
         load_data(DataSettings(source="density", flip=True))
 
 
+@pytest.mark.slow
 def test_a_judge_is_kept_for_its_own_split_only_and_trained_again_if_damaged(tmp_path):
     data = DataSettings(source="digits", heldout=0.2, limit=600)
     splits = load_data(data)
