@@ -31,7 +31,7 @@ from unstir.recipes.inverses import (
     tikhonov,
 )
 from unstir.recipes.measured import Asked, Measured, check_condition, internal, read_measured
-from unstir.recipes.measured_noise import noise_of
+from unstir.recipes.measured_noise import estimated_noise, noise_of
 from unstir.recipes.restore import METHODS, outputs, restore
 from unstir.recipes.restored_sheet import rows_of, sheet
 
@@ -385,6 +385,18 @@ def test_unknown_noise_is_estimated_in_data_units():
     count = sum(part.y.numel() for part in parts)
     assert abs(value / sigma - 1.0) < 4.0 / math.sqrt(count)
     assert sentence.startswith(f"noise estimated to be {value:.3g} ± ")
+
+
+def test_estimated_noise_and_its_error_are_in_the_units_of_the_data():
+    operator = mask(normal((1, 8), 1, 1)[0] > -0.5)
+    y = (operator(0.6 * normal((1, 8), 4, 2)) + 0.4 * normal(operator.measured, 4, 3)).float()
+    found = [
+        estimated_noise([Measured(y * unit, operator, y, "mask")], model_of((1, 8), scale=(unit,)))
+        for unit in (1.0, 8.0)
+    ]
+    (value, error), (wide, wide_error) = found
+    assert error > 0.0
+    assert (wide / value, wide_error / error) == pytest.approx((8.0, 8.0), rel=1e-3)
 
 
 def test_both_files_are_written_unless_a_suffix_chooses_one(tmp_path):
