@@ -20,7 +20,7 @@ from unstir.denoisers import Denoiser, Network, Rescheduled
 from unstir.files import read_json, read_tensors, write_json, write_tensors
 from unstir.guidance import Composed, check_weight, check_window
 from unstir.guided import Weights, guidance_of, knows_unconditional
-from unstir.networks import MLPSettings, UNetSettings, build_network
+from unstir.networks import ConditionSettings, NetworkSettings, build_network
 from unstir.processes import TARGETS, Schedule, schedule_from_dict, schedule_to_dict
 from unstir.samplers import Progress, Solution, Solver, find_grid, find_solver, sample
 from unstir.samplers.grids import GridFunction
@@ -85,7 +85,7 @@ class ModelConfig(Settings):
     """Everything that is needed to rebuild a model but its weights."""
 
     event: tuple[Annotated[int, Field(gt=0)], ...]
-    network: Annotated[UNetSettings | MLPSettings, Field(discriminator="kind")]
+    network: NetworkSettings
     schedule: dict[str, Any]
     target: Literal["epsilon", "x0", "v", "score", "velocity"] = "v"
     sigma_data: Annotated[float, Field(gt=0.0)] = 1.0
@@ -95,6 +95,7 @@ class ModelConfig(Settings):
     integer: bool = Field(default=False, description="the data are integers")
     classes: tuple[str, ...] = ()
     vector: int = 0
+    conditions: dict[str, ConditionSettings] = Field(default={}, description="further conditions by name")
     sampling: SamplingSettings = SamplingSettings()
 
     @field_validator("schedule", mode="before")
@@ -129,11 +130,14 @@ class Model:
             config.event,
             classes=len(config.classes),
             vector=config.vector,
+            conditions=config.conditions,
             seed=seed,
         )
         schedule = schedule_from_dict(config.schedule)
         self.denoiser = Network(module, schedule, TARGETS[config.target], config.sigma_data)
-        self.denoiser.unconditional = knows_unconditional(self.about) or not (config.classes or config.vector)
+        self.denoiser.unconditional = knows_unconditional(self.about) or not (
+            config.classes or config.vector or config.conditions
+        )
         self.denoiser.eval()
 
     @property
@@ -194,7 +198,8 @@ class Model:
             grid: a grid or its name.
             condition: ``label`` as a position in ``config.classes`` (an integer; -1 for none) or a class's
                 name (a string), or one for each sample;
-                ``vector`` as (length,) or (n, length). Nothing for the unconditional model.
+                ``vector`` as (length,) or (n, length), and each named condition as its shape or
+                (n, *shape), in its own units, NaN for what is not given. Nothing for the unconditional model.
             guidance: weight w of classifier-free guidance, at least 0, or one for each sample; acts on a run
                 with a condition or a negative one.
             window: share of the log-SNR range in which to guide.
@@ -383,6 +388,7 @@ class Model:
             ("events of shape", ours.event, theirs.event),
             ("the classes", ours.classes, theirs.classes),
             ("condition vectors of length", ours.vector, theirs.vector),
+            ("the conditions", ours.conditions, theirs.conditions),
             ("the shift and scale", (ours.shift, ours.scale), (theirs.shift, theirs.scale)),
         ):
             if mine != other:
@@ -404,10 +410,12 @@ class Model:
                 result[name] = self._labels(n, value)
             elif name == "vector" and self.config.vector:
                 result[name] = self._vectors(n, value)
+            elif name in self.config.conditions:
+                result[name] = self._named(n, name, value)
             else:
-                takes = [
-                    k for k, has in (("label", self.config.classes), ("vector", self.config.vector)) if has
-                ]
+                config = self.config
+                takes = [k for k, has in (("label", config.classes), ("vector", config.vector)) if has]
+                takes += config.conditions
                 raise ValueError(
                     f"this model takes no condition {name!r}; it takes {' and '.join(takes) or 'none'}"
                 )
@@ -430,6 +438,19 @@ class Model:
                 f"got {tuple(vectors.shape)}"
             )
         return vectors
+
+    def _named(self, n: int, name: str, value: Any) -> Tensor:
+        """A further condition of ``n`` samples in the units of the network."""
+        about = self.config.conditions[name]
+        values = torch.as_tensor(value, dtype=torch.float32, device=self.device)
+        if values.shape == about.shape:
+            values = values.expand(n, *about.shape)
+        if values.shape != (n, *about.shape):
+            raise ValueError(
+                f"the condition {name!r} has shape {(n, *about.shape)} or {about.shape}, "
+                f"got {tuple(values.shape)}"
+            )
+        return Scaling(about.shift, about.scale).to_internal(values)
 
     def class_number(self, value: int | str | Tensor) -> int:
         """The number of a class given by number or name; -1 is "no class".

@@ -58,7 +58,7 @@ def _sentence(kind: type[Settings], error: ValidationError) -> str:
     # A misspelt name makes two errors, one unknown and one missing; the first of them helps.
     first = min(error.errors(), key=lambda e: e["type"] != "extra_forbidden")
     place = [str(part) for part in first["loc"]]
-    dotted = ".".join(part for part in place if part not in ("unet", "mlp"))
+    dotted = ".".join(_fields(kind, place))
     if first["type"] == "extra_forbidden":
         known = _known_keys(kind, place[:-1])
         return f"unknown setting {dotted!r}; {nearest(place[-1], known)}"
@@ -71,8 +71,26 @@ def _sentence(kind: type[Settings], error: ValidationError) -> str:
     return f"the setting {dotted!r} is {first['input']!r}, but {message}"
 
 
+def _fields(kind: type[Settings], place: list[str]) -> list[str]:
+    """A place without the tags of discriminated unions, which are part of it but no fields."""
+    return [
+        name
+        for i, name in enumerate(place)
+        if i + 1 == len(place) or name in _known_keys(kind, place[:i]) or not _is_tag(kind, place[:i], name)
+    ]
+
+
+def _is_tag(kind: type[Settings], place: list[str], name: str) -> bool:
+    return any("kind" in m.model_fields and m.model_fields["kind"].default == name for m in _at(kind, place))
+
+
 def _known_keys(kind: type[Settings], place: list[str]) -> list[str]:
     """The field names at a place in nested settings."""
+    return sorted({field for model in _at(kind, place) for field in model.model_fields})
+
+
+def _at(kind: type[Settings], place: list[str]) -> list[type[BaseModel]]:
+    """The settings classes that may be at a place."""
     current: list[type[BaseModel]] = [kind]
     for name in place:
         fields = [model.model_fields[name] for model in current if name in model.model_fields]
@@ -82,7 +100,7 @@ def _known_keys(kind: type[Settings], place: list[str]) -> list[str]:
             current = [
                 m for m in current if "kind" in m.model_fields and m.model_fields["kind"].default == name
             ]
-    return sorted({field for model in current for field in model.model_fields})
+    return current
 
 
 def _models_in(annotation: Any) -> list[type[BaseModel]]:

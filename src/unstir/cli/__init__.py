@@ -12,6 +12,7 @@ from collections.abc import Callable
 import typer
 
 from unstir.cli.bench import bench
+from unstir.cli.check import check
 from unstir.cli.fit import fit
 from unstir.cli.physics import simulate
 from unstir.cli.restore import edit, interpolate, restore
@@ -29,7 +30,7 @@ app = typer.Typer(
 )
 COMMANDS: tuple[Callable[..., None], ...] = (
     *(recipes, train, distill, sample, restore, edit, interpolate),
-    *(evaluate, likelihood, report, tune, demo, simulate),
+    *(evaluate, check, likelihood, report, tune, demo, simulate),
 )
 for command in COMMANDS:
     app.command()(command)

@@ -102,12 +102,12 @@ def train_with_progress(
     from unstir.networks import build_network
     from unstir.recipes import load_data
     from unstir.recipes.progress import training_progress
-    from unstir.recipes.run import check_folder, prepare_folder, train_run
+    from unstir.recipes.run import check_folder, conditions_of, prepare_folder, train_run
 
     # All that can be wrong with the settings is found before an old run is replaced.
     check_folder(folder, resume=resume, overwrite=overwrite)
     splits = load_data(settings.data)
-    build_network(settings.network, splits.train.event)
+    build_network(settings.network, splits.train.event, conditions=conditions_of(splits.train))
     prepare_folder(folder, resume=resume, overwrite=overwrite)
     if not resume:
         write_text(folder / "settings.yaml", to_yaml(settings))

@@ -46,7 +46,8 @@ class Network(Denoiser):
 
     Args:
         module: (x, log_snr, **condition) -> (batch, C, ...), with 2 C if ``module.variance`` is true. "No
-            condition" is -1 in a row of ``label``, NaN in one of ``vector``, as condition dropout trains it.
+            condition" is -1 in a row of ``label``, NaN in one of ``vector`` or of a condition that is named
+            in ``module.conditions``, as condition dropout trains it.
         schedule: the forward process it is trained under.
         target: what it predicts.
         sigma_data: standard deviation of the data, above 0.
@@ -71,7 +72,7 @@ class Network(Denoiser):
         self.sigma_data = float(sigma_data)
 
     def no_condition(self, condition: dict[str, Tensor]) -> dict[str, Tensor] | None:
-        return blank(condition, "label", "vector")
+        return blank(condition, "label", "vector", *getattr(self.module, "conditions", ()))
 
     def forward(self, x_t: Tensor, t: Tensor | float, **condition: Any) -> Posterior:
         schedule = self.schedule

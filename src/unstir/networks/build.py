@@ -1,4 +1,4 @@
-"""Networks from settings."""
+"""Networks from settings: each settings class of a network builds it for an event and its conditions."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import torch
 from pydantic import Field
 from torch import nn
 
+from unstir.networks.conditions import Conditions, check_conditions
 from unstir.networks.mlp import MLP
 from unstir.networks.unet import UNet
 from unstir.settings import Settings
@@ -30,6 +31,22 @@ class UNetSettings(Settings):
     dropout: Probability = 0.0
     variance: bool = Field(default=False, description="a second head that learns the variance")
 
+    def build(self, event: tuple[int, ...], classes: int, vector: int, conditions: Conditions) -> nn.Module:
+        """The network for events (channels, *space) of one to three axes of space.
+
+        Raises:
+            ValueError: for events of other shapes.
+        """
+        if not 2 <= len(event) <= 4:
+            raise ValueError(
+                f"a U-Net takes events (channels, *space) with 1 to 3 axes of space, got {tuple(event)}"
+            )
+        check_conditions(conditions, event)
+        options = self.model_dump(exclude={"kind"})
+        return UNet(
+            event[0], len(event) - 1, classes=classes, vector=vector, conditions=conditions, **options
+        )
+
 
 class MLPSettings(Settings):
     """A `networks.MLP`, for events that are vectors."""
@@ -40,16 +57,33 @@ class MLPSettings(Settings):
     dropout: Probability = 0.0
     variance: bool = Field(default=False, description="a second head that learns the variance")
 
+    def build(self, event: tuple[int, ...], classes: int, vector: int, conditions: Conditions) -> nn.Module:
+        """The network for events (features,).
+
+        Raises:
+            ValueError: for events of other shapes.
+        """
+        if len(event) != 1:
+            raise ValueError(
+                f"an MLP takes vectors (features,), but the data's events have shape {tuple(event)}; "
+                "use the network kind 'unet'"
+            )
+        check_conditions(conditions, event)
+        options = self.model_dump(exclude={"kind"})
+        return MLP(event[0], classes=classes, vector=vector, conditions=conditions, **options)
+
 
 NetworkSettings = Annotated[UNetSettings | MLPSettings, Field(discriminator="kind")]
+"""Settings of any network; a new kind has ``kind``, ``width``, ``variance``, ``build`` and a line here."""
 
 
 def build_network(
-    settings: UNetSettings | MLPSettings,
+    settings: NetworkSettings,
     event: Sequence[int],
     *,
     classes: int = 0,
     vector: int = 0,
+    conditions: Conditions | None = None,
     seed: int = 0,
 ) -> nn.Module:
     """A freshly initialised network for events of a shape; the global random state is left alone.
@@ -59,23 +93,12 @@ def build_network(
         event: shape of one sample: (features,) for an MLP, (channels, *space) for a U-Net.
         classes: number of classes; 0 for none.
         vector: length of the condition vector; 0 for none.
+        conditions: further conditions by name.
         seed: of the initial weights.
 
     Raises:
-        ValueError: if the network does not fit the event.
+        ValueError: if the network does not fit the event or a condition.
     """
-    options = settings.model_dump(exclude={"kind"})
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        if isinstance(settings, MLPSettings):
-            if len(event) != 1:
-                raise ValueError(
-                    f"an MLP takes vectors (features,), but the data's events have shape {tuple(event)}; "
-                    "use the network kind 'unet'"
-                )
-            return MLP(event[0], classes=classes, vector=vector, **options)
-        if not 2 <= len(event) <= 4:
-            raise ValueError(
-                f"a U-Net takes events (channels, *space) with 1 to 3 axes of space, got {tuple(event)}"
-            )
-        return UNet(event[0], len(event) - 1, classes=classes, vector=vector, **options)
+        return settings.build(tuple(event), classes, vector, conditions or {})

@@ -6,9 +6,12 @@ Each of the three becomes one vector a sample; their sum conditions every residu
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
+
+from unstir.networks.conditions import Conditions, encoder
 
 NO_LABEL = -1
 """The label that means "no condition" (used by condition dropout and classifier-free guidance)."""
@@ -44,28 +47,41 @@ class NoiseEmbedding(nn.Module):
 
 
 class ConditionEmbedding(nn.Module):
-    """A class and a vector as one vector a sample, each with a learned stand-in for "not given".
+    """All conditions as one vector a sample, each with a learned stand-in for "not given".
 
     Args:
         width: number of output features.
         classes: number of classes; 0 for a network that takes no label.
         vector: length of the condition vector; 0 for a network that takes none.
+        conditions: further ones by name; those that enter otherwise are left to the network.
     """
 
-    def __init__(self, width: int, classes: int = 0, vector: int = 0) -> None:
+    def __init__(
+        self, width: int, classes: int = 0, vector: int = 0, conditions: Conditions | None = None
+    ) -> None:
         super().__init__()
         self.classes = classes
         self.labels = nn.Embedding(classes + 1, width) if classes else None
         self.vector = nn.Linear(vector, width) if vector else None
         self.no_vector = nn.Parameter(torch.zeros(width)) if vector else None
+        self.known = tuple(conditions or {})
+        found = {name: encoder(condition, width) for name, condition in (conditions or {}).items()}
+        self.more = nn.ModuleDict({name: module for name, module in found.items() if module is not None})
 
-    def forward(self, batch: int, label: Tensor | None, vector: Tensor | None) -> Tensor | float:
+    def forward(
+        self,
+        batch: int,
+        label: Tensor | None,
+        vector: Tensor | None,
+        more: Mapping[str, Tensor | None] | None = None,
+    ) -> Tensor | float:
         """Embed a batch of conditions.
 
         Args:
             batch: number of samples.
             label: (batch,) of 0 ... classes - 1, or -1 for "no class"; None for no class at all.
             vector: (batch, length); a row that holds a NaN means "no vector"; None for none at all.
+            more: the further conditions, (batch, *shape) by name, NaN for "not given".
 
         Returns:
             (batch, width), or 0.0 if the network takes no condition.
@@ -75,6 +91,9 @@ class ConditionEmbedding(nn.Module):
         """
         for name, given, takes in (("label", label, self.labels), ("vector", vector, self.vector)):
             if given is not None and takes is None:
+                raise ValueError(f"this network was built without the condition {name!r}, but one is given")
+        for name in more or {}:
+            if name not in self.known:
                 raise ValueError(f"this network was built without the condition {name!r}, but one is given")
         total: Tensor | float = 0.0
         if self.labels is not None:
@@ -89,4 +108,6 @@ class ConditionEmbedding(nn.Module):
                 missing = vector.isnan().any(dim=1, keepdim=True)
                 known = self.vector(vector.nan_to_num().to(self.no_vector.dtype))
                 total = total + torch.where(missing, self.no_vector, known)
+        for name, module in self.more.items():
+            total = total + module((more or {}).get(name), batch)
         return total

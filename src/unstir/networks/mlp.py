@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from unstir.networks.conditions import Conditions, extra_channels, join_channels
 from unstir.networks.embeddings import ConditionEmbedding, NoiseEmbedding
 
 
@@ -39,6 +40,7 @@ class MLP(nn.Module):
         vector: length of the condition ``vector``; 0 for none.
         dropout: probability, in the residual layers.
         variance: give a second head of the same shape as the event (see ``denoisers.Network``).
+        conditions: further conditions by name.
     """
 
     def __init__(
@@ -51,12 +53,14 @@ class MLP(nn.Module):
         vector: int = 0,
         dropout: float = 0.0,
         variance: bool = False,
+        conditions: Conditions | None = None,
     ) -> None:
         super().__init__()
         self.variance = variance
         self.noise = NoiseEmbedding(width)
-        self.condition = ConditionEmbedding(width, classes, vector)
-        self.enter = nn.Linear(features, width)
+        self.conditions = dict(conditions or {})
+        self.condition = ConditionEmbedding(width, classes, vector, self.conditions)
+        self.enter = nn.Linear(features + extra_channels(self.conditions), width)
         self.layers = nn.ModuleList(ResidualLayer(width, width, dropout) for _ in range(layers))
         self.norm = nn.LayerNorm(width)
         self.leave = nn.Linear(width, features * (2 if variance else 1))
@@ -64,15 +68,20 @@ class MLP(nn.Module):
         nn.init.zeros_(self.leave.bias)
 
     def forward(
-        self, x: Tensor, log_snr: Tensor, label: Tensor | None = None, vector: Tensor | None = None
+        self,
+        x: Tensor,
+        log_snr: Tensor,
+        label: Tensor | None = None,
+        vector: Tensor | None = None,
+        **more: Tensor | None,
     ) -> Tensor:
         """Run the network on ``x`` of shape (batch, features); arguments as in ``UNet.forward``.
 
         Returns:
             (batch, features), or (batch, 2 * features) if there is a variance head.
         """
-        embedding = F.silu(self.noise(log_snr) + self.condition(len(x), label, vector))
-        x = self.enter(x)
+        embedding = F.silu(self.noise(log_snr) + self.condition(len(x), label, vector, more))
+        x = self.enter(join_channels(x, self.conditions, more))
         for layer in self.layers:
             x = layer(x, embedding)
         return self.leave(self.norm(x))  # type: ignore[no-any-return]

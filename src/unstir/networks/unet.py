@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from unstir.networks.conditions import Conditions, extra_channels, join_channels
 from unstir.networks.embeddings import ConditionEmbedding, NoiseEmbedding
 
 _CONVOLUTION = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
@@ -111,6 +112,7 @@ class UNet(nn.Module):
         vector: length of the condition ``vector``; 0 for none.
         dropout: probability, in the residual blocks.
         variance: give a second head of the same shape as the event (see ``denoisers.Network``).
+        conditions: further conditions by name.
 
     Raises:
         ValueError: for a number of axes outside 1 to 3, a level that does not exist or heads that do
@@ -132,6 +134,7 @@ class UNet(nn.Module):
         vector: int = 0,
         dropout: float = 0.0,
         variance: bool = False,
+        conditions: Conditions | None = None,
     ) -> None:
         super().__init__()
         if dims not in _CONVOLUTION:
@@ -147,10 +150,11 @@ class UNet(nn.Module):
         self.variance = variance
         embedding = 4 * width
         self.noise = NoiseEmbedding(embedding)
-        self.condition = ConditionEmbedding(embedding, classes, vector)
+        self.conditions = dict(conditions or {})
+        self.condition = ConditionEmbedding(embedding, classes, vector, self.conditions)
         widths = [width * m for m in multipliers]
         at = [heads if level in attention else 0 for level in range(len(widths))]
-        self.enter = _convolution(dims, channels, widths[0])
+        self.enter = _convolution(dims, channels + extra_channels(self.conditions), widths[0])
         self.down = nn.ModuleList(
             Level(dims, [(w, w)] * blocks, embedding, h, dropout) for w, h in zip(widths, at, strict=True)
         )
@@ -167,7 +171,12 @@ class UNet(nn.Module):
             self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def forward(
-        self, x: Tensor, log_snr: Tensor, label: Tensor | None = None, vector: Tensor | None = None
+        self,
+        x: Tensor,
+        log_snr: Tensor,
+        label: Tensor | None = None,
+        vector: Tensor | None = None,
+        **more: Tensor | None,
     ) -> Tensor:
         """Run the network.
 
@@ -176,13 +185,15 @@ class UNet(nn.Module):
             log_snr: (batch,), finite.
             label: (batch,) integers, -1 for "no class"; None for none.
             vector: (batch, length), a NaN for "no vector"; None for none.
+            more: the further conditions, (batch, *shape) by name, NaN for what is not given.
 
         Returns:
             (batch, channels, *space), or with twice the channels if there is a variance head.
         """
+        x = join_channels(x, self.conditions, more)
         if self.dims == 2:
             x = x.contiguous(memory_format=torch.channels_last)
-        embedding = F.silu(self.noise(log_snr) + self.condition(len(x), label, vector))
+        embedding = F.silu(self.noise(log_snr) + self.condition(len(x), label, vector, more))
         x = self.enter(x)
         skips: list[list[Tensor]] = []
         for level, stage in enumerate(self.down):

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from functools import partial
 
 from unstir.recipes import arrays, densities, digits, images
+from unstir.recipes.domains import DOMAINS
 from unstir.recipes.settings import DataSettings, EvaluationSettings, RunSettings
 from unstir.recipes.splits import Splits
 from unstir.settings import nearest
@@ -15,6 +16,7 @@ RECIPES: dict[str, Callable[[], RunSettings]] = {
     "mnist": images.mnist_settings,
     "cifar10": images.cifar10_settings,
     **{name: partial(densities.settings, name) for name in densities.DENSITIES},
+    **{name: build for domain in DOMAINS.values() for name, build in domain.recipes.items()},
 }
 """The recipes' default settings by name."""
 
@@ -25,6 +27,7 @@ LOADERS: dict[str, Callable[[DataSettings], Splits]] = {
     "density": densities.load,
     "array": arrays.load,
     "images": images.load_folder,
+    **{name: domain.load for name, domain in DOMAINS.items()},
 }
 """How each source of data is read."""
 
@@ -51,11 +54,14 @@ def load_data(settings: DataSettings) -> Splits:
     if plain and settings.scaling != "range":
         raise ValueError(f"the pixels of {settings.source} are scaled by their range; leave data.scaling out")
     if settings.flip and not plain and settings.source != "array":
-        raise ValueError("points cannot be mirrored; leave data.flip out")
+        raise ValueError("only images and arrays can be mirrored; leave data.flip out")
+    if settings.options and settings.source not in DOMAINS:
+        raise ValueError(f"data from {settings.source!r} has no options; leave data.options out")
     return LOADERS[settings.source](settings)
 
 
 __all__ = [
+    "DOMAINS",
     "LOADERS",
     "RECIPES",
     "DataSettings",

@@ -21,7 +21,7 @@ def training_progress(console: Console) -> Iterator[Report]:
         console: where to draw.
     """
     if not console.is_terminal:
-        yield _lines(console)
+        yield training_lines(console)
         return
     columns = (
         TextColumn("{task.percentage:3.0f} %"),
@@ -40,11 +40,14 @@ def training_progress(console: Console) -> Iterator[Report]:
         yield Report(say=bar.console.print, step=step)
 
 
-def _lines(console: Console) -> Report:
+def training_lines(console: Console) -> Report:
+    """A line every tenth of a training; of several trainings one after the other, too."""
     told = [0]
 
     def step(progress: Progress, loss: float, rate: float) -> None:
         tenth = int(progress.fraction * 10)
+        if tenth < told[0]:
+            told[0] = 0  # the next training
         if tenth > told[0]:
             told[0] = tenth
             console.print(

@@ -20,9 +20,10 @@ from unstir.evaluation.pictures import picture_of, save_image
 from unstir.files import read_json, write_json, write_text
 from unstir.memory import keep_freed_memory
 from unstir.model import SCHEMA, Model, ModelConfig
+from unstir.networks import ConditionSettings
 from unstir.recipes import RunSettings, Splits, load_data
 from unstir.settings import parse_settings
-from unstir.training import Progress, Trainer
+from unstir.training import ArrayData, Progress, Trainer
 
 
 @dataclass
@@ -113,6 +114,14 @@ def stored_settings(out: Path) -> RunSettings:
     return parse_settings(RunSettings, content["settings"])
 
 
+def conditions_of(data: ArrayData) -> dict[str, ConditionSettings]:
+    """The named conditions of data, as a model describes them."""
+    return {
+        name: ConditionSettings(shape=c.shape, how=c.how, shift=c.scaling.shift, scale=c.scaling.scale)
+        for name, c in data.conditions.items()
+    }
+
+
 def build_model(settings: RunSettings, splits: Splits) -> Model:
     """A fresh model for the data."""
     train = splits.train
@@ -128,6 +137,7 @@ def build_model(settings: RunSettings, splits: Splits) -> Model:
         integer=splits.integer,
         classes=splits.classes,
         vector=0 if train.vectors is None else int(train.vectors.shape[1]),
+        conditions=conditions_of(train),
         sampling=settings.sampling,
     )
     about = {"recipe": settings.recipe, "settings": settings.model_dump(mode="json")}

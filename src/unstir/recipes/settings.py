@@ -8,16 +8,20 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from unstir.model import SamplingSettings
-from unstir.networks import MLPSettings, UNetSettings
+from unstir.networks import NetworkSettings
 from unstir.processes import Blurring, schedule_from_dict, schedule_to_dict
 from unstir.settings import Settings
 from unstir.training import TrainingSettings
+
+Source = Literal[
+    "digits", "mnist", "cifar10", "density", "array", "images", "policy", "scenarios", "fields", "audio"
+]
 
 
 class DataSettings(Settings):
     """Where the samples come from and how they are split."""
 
-    source: Literal["digits", "mnist", "cifar10", "density", "array", "images"]
+    source: Source
     path: str | None = Field(default=None, description="file or folder; null for the recipe's own")
     name: str | None = Field(default=None, description="which density: two-moons, pinwheel, ...")
     heldout: Annotated[float, Field(gt=0.0, lt=1.0)] = Field(
@@ -29,6 +33,7 @@ class DataSettings(Settings):
         default="range", description="map the range to -1 ... 1, or each channel to mean 0 and deviation 1"
     )
     seed: int = Field(default=0, description="of the split")
+    options: dict[str, Any] = Field(default={}, description="settings of the recipe's own")
 
 
 class EvaluationSettings(Settings):
@@ -45,7 +50,7 @@ class RunSettings(Settings):
     data: DataSettings
     schedule: dict[str, Any]
     target: Literal["epsilon", "x0", "v", "score", "velocity"] = "v"
-    network: Annotated[UNetSettings | MLPSettings, Field(discriminator="kind")]
+    network: NetworkSettings
     training: TrainingSettings
     sampling: SamplingSettings = SamplingSettings()
     evaluation: EvaluationSettings = EvaluationSettings()

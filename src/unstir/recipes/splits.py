@@ -57,9 +57,11 @@ def split(data: ArrayData, share: float, *, seed: int = 0) -> tuple[ArrayData, A
 
 def take(data: ArrayData, rows: NDArray[np.int64]) -> ArrayData:
     """The samples of some rows."""
+    conditions = {name: replace(c, values=c.values[rows]) for name, c in data.conditions.items()}
     return replace(
         data,
         x=Rows(data.x, rows) if isinstance(data.x, np.memmap) else data.x[rows],  # type: ignore[arg-type]
+        conditions=conditions,
         labels=None if data.labels is None else np.asarray(data.labels)[rows],
         vectors=None if data.vectors is None else np.asarray(data.vectors)[rows],
     )

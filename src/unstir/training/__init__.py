@@ -3,7 +3,7 @@
 from unstir.training.bound import bound_term, prior_term
 from unstir.training.checkpoint import Checkpoint, load_newest, save_checkpoint
 from unstir.training.classifier import ClassifierSettings, LevelScore, score_by_level, train_classifier
-from unstir.training.data import ArrayData, Scaling
+from unstir.training.data import ArrayData, ConditionArray, Scaling, drop_conditions
 from unstir.training.distill import DistillationSettings, Distiller
 from unstir.training.ema import PowerEMA, gamma_of_width, reconstruct
 from unstir.training.noise_levels import LogNormal, NoiseLevels, Uniform
@@ -19,6 +19,7 @@ __all__ = [
     "ArrayData",
     "Checkpoint",
     "ClassifierSettings",
+    "ConditionArray",
     "DistillationSettings",
     "Distiller",
     "LevelScore",
@@ -34,6 +35,7 @@ __all__ = [
     "TrainingSettings",
     "Uniform",
     "bound_term",
+    "drop_conditions",
     "gamma_of_width",
     "load_newest",
     "prior_term",

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+
+from unstir.networks.conditions import How
+from unstir.networks.embeddings import NO_LABEL
 
 Array = NDArray[np.generic]
 
@@ -53,6 +56,29 @@ class Scaling:
 
 
 @dataclass(frozen=True)
+class ConditionArray:
+    """A named condition of every sample.
+
+    Attributes:
+        values: (n, *shape); a NaN is "not given".
+        how: how it enters the network (`networks.conditions`).
+        scaling: between its units and those of the network.
+        drop: share of the samples that are trained without this condition, beside those that are trained
+            without any.
+    """
+
+    values: Array
+    how: How = "embed"
+    scaling: Scaling = Scaling()
+    drop: float = 0.0
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of one sample's condition."""
+        return tuple(self.values.shape[1:])
+
+
+@dataclass(frozen=True)
 class ArrayData:
     """Samples as rows of an array.
 
@@ -62,6 +88,7 @@ class ArrayData:
         vectors: (n, length) condition vectors, or None.
         scaling: applied to every batch.
         flip: mirror the last axis of a random half of the samples, in training.
+        conditions: further conditions by name.
 
     Raises:
         ValueError: if the array is empty or labels or vectors do not match it.
@@ -72,13 +99,15 @@ class ArrayData:
     vectors: Array | None = None
     scaling: Scaling = Scaling()
     flip: bool = False
+    conditions: Mapping[str, ConditionArray] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.x.ndim < 2 or len(self.x) == 0:
             raise ValueError(
                 f"training data is an array (samples, ...) with at least one sample, got {self.x.shape}"
             )
-        for name, value in (("labels", self.labels), ("vectors", self.vectors)):
+        named = {f"values of {name!r}": c.values for name, c in self.conditions.items()}
+        for name, value in {"labels": self.labels, "vectors": self.vectors, **named}.items():
             if value is not None and len(value) != len(self.x):
                 raise ValueError(f"there are {len(self.x)} samples but {len(value)} {name}")
 
@@ -97,7 +126,8 @@ class ArrayData:
             rows: (batch,) int64, or a slice.
 
         Returns:
-            x (batch, *event) and the conditions ``label`` and ``vector`` where there are any.
+            x (batch, *event) and the conditions: ``label`` and ``vector`` where there are any, and the others
+            by name.
         """
         key = rows if isinstance(rows, slice) else rows.numpy()
         x = self.scaling.to_internal(torch.from_numpy(np.asarray(self.x[key], dtype=np.float32)))
@@ -106,6 +136,9 @@ class ArrayData:
             condition["label"] = torch.from_numpy(np.asarray(self.labels[key], dtype=np.int64))
         if self.vectors is not None:
             condition["vector"] = torch.from_numpy(np.asarray(self.vectors[key], dtype=np.float32))
+        for name, c in self.conditions.items():
+            values = torch.from_numpy(np.asarray(c.values[key], dtype=np.float32))
+            condition[name] = c.scaling.to_internal(values)
         return x, condition
 
     def chunks(self, size: int = 4096) -> Iterator[Tensor]:
@@ -121,3 +154,21 @@ class ArrayData:
             total += float(x.double().sum())
             squares += float(x.double().square().sum())
         return float(max(squares / count - (total / count) ** 2, 1e-12) ** 0.5)
+
+
+def drop_conditions(
+    condition: dict[str, Tensor], dropped: Tensor, alone: Mapping[str, Tensor] | None = None
+) -> dict[str, Tensor]:
+    """Conditions of a batch in which some rows are "not given": -1 for labels, NaN for all others.
+
+    Args:
+        condition: (batch, ...) by name.
+        dropped: (batch,) bool, rows without any condition.
+        alone: rows without this condition, by name.
+    """
+    result = {}
+    for name, value in condition.items():
+        rows = dropped | alone[name] if alone and name in alone else dropped
+        blank = math.nan if value.is_floating_point() else NO_LABEL
+        result[name] = value.masked_fill(rows.reshape(-1, *[1] * (value.ndim - 1)), blank)
+    return result

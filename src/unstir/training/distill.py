@@ -14,7 +14,6 @@ with every step of that sampler.
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -26,10 +25,9 @@ from torch import Tensor
 
 from unstir import noise
 from unstir.denoisers import Denoiser, Network, Posterior
-from unstir.networks.embeddings import NO_LABEL
 from unstir.samplers import Consistency, arctan, sample
 from unstir.settings import Settings
-from unstir.training.data import ArrayData
+from unstir.training.data import ArrayData, drop_conditions
 from unstir.training.ema import PowerEMA
 from unstir.training.noise_levels import GOLDEN
 from unstir.training.objective import weighted_error
@@ -265,16 +263,13 @@ class Distiller:
 
     def _conditions(self, index: Tensor) -> dict[str, Tensor]:
         """The conditions of the chains of these numbers: those of random rows of the data, or none."""
-        if self.data is None or (self.data.labels is None and self.data.vectors is None):
+        data = self.data
+        if data is None or (data.labels is None and data.vectors is None and not data.conditions):
             return {}
         s = self.settings
         draws = noise.uniform((2,), seed=s.seed, index=index.cpu(), stream=noise.Stream.DISTILL_CONDITION)
-        condition = self.data.batch((draws[:, 0] * len(self.data)).long())[1]
-        dropped = draws[:, 1] < s.drop_condition
-        if "label" in condition:
-            condition["label"] = condition["label"].masked_fill(dropped, NO_LABEL)
-        if "vector" in condition:
-            condition["vector"] = condition["vector"].masked_fill(dropped[:, None], math.nan)
+        condition = data.batch((draws[:, 0] * len(data)).long())[1]
+        condition = drop_conditions(condition, draws[:, 1] < s.drop_condition)
         return {name: value.to(self.device) for name, value in condition.items()}
 
     def _step(self, jumps: Jumps, rate: float) -> Tensor:

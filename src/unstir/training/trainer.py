@@ -21,10 +21,9 @@ from torch import Tensor, nn
 
 from unstir import noise
 from unstir.denoisers import Network
-from unstir.networks.embeddings import NO_LABEL
 from unstir.training.build import build_noise_levels, build_objective
 from unstir.training.checkpoint import Checkpoint, drop_damaged, load_newest, save_checkpoint
-from unstir.training.data import ArrayData
+from unstir.training.data import ArrayData, drop_conditions
 from unstir.training.ema import PowerEMA, reconstruct
 from unstir.training.objective import mean_loss
 from unstir.training.settings import TrainingSettings
@@ -267,12 +266,10 @@ class Trainer:
             inside = index // n == epoch
             rows[inside] = self.order[1][index[inside] % n]
         x, condition = self.data.batch(rows)
-        draws = noise.uniform((2,), seed=s.seed, index=index, stream=noise.Stream.TRAIN_DROP)
-        dropped = draws[:, 0] < s.drop_condition
-        if "label" in condition:
-            condition["label"] = condition["label"].masked_fill(dropped, NO_LABEL)
-        if "vector" in condition:
-            condition["vector"] = condition["vector"].masked_fill(dropped[:, None], math.nan)
+        named = self.data.conditions
+        draws = noise.uniform((2 + len(named),), seed=s.seed, index=index, stream=noise.Stream.TRAIN_DROP)
+        alone = {name: draws[:, 2 + k] < c.drop for k, (name, c) in enumerate(named.items())}
+        condition = drop_conditions(condition, draws[:, 0] < s.drop_condition, alone)
         if self.data.flip:
             mirrored = (draws[:, 1] < 0.5).reshape(-1, *[1] * (x.ndim - 1))
             x = torch.where(mirrored, x.flip(-1), x)

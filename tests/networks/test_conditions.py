@@ -1,0 +1,98 @@
+"""Named conditions: each way in is felt by the network, and "not given" is one thing."""
+
+import pytest
+import torch
+
+from unstir.denoisers import Network
+from unstir.networks import ConditionSettings, MLPSettings, UNetSettings, build_network
+from unstir.networks.conditions import ImageEncoder, Perceptron
+from unstir.processes import VP
+
+CONDITIONS = {
+    "observation": ConditionSettings(shape=(4, 2)),
+    "picture": ConditionSettings(shape=(3, 17, 20), how="image"),
+    "field": ConditionSettings(shape=(2, 9, 7), how="channels"),
+}
+
+
+def unet():
+    network = build_network(UNetSettings(width=8, multipliers=(1, 2)), (1, 9, 7), conditions=CONDITIONS)
+    for parameter in network.parameters():  # a fresh network ends in zeros
+        torch.nn.init.normal_(parameter, std=0.1)
+    return network
+
+
+def given(batch=3):
+    g = torch.Generator().manual_seed(0)
+    return {name: torch.randn(batch, *c.shape, generator=g) for name, c in CONDITIONS.items()}
+
+
+def test_gradients_reach_every_condition():
+    network, conditions = unet(), given()
+    for value in conditions.values():
+        value.requires_grad_()
+    network(torch.randn(3, 1, 9, 7), torch.zeros(3), **conditions).square().sum().backward()
+    for value in conditions.values():
+        assert bool((value.grad.flatten(1).abs().sum(1) > 0).all())
+
+
+@pytest.mark.parametrize("name", list(CONDITIONS))
+def test_not_a_number_is_the_same_as_nothing(name):
+    network, conditions, x = unet(), given(), torch.randn(3, 1, 9, 7)
+    blank = {**conditions, name: torch.full_like(conditions[name], torch.nan)}
+    absent = {key: value for key, value in conditions.items() if key != name}
+    with torch.no_grad():
+        a, b = network(x, torch.zeros(3), **blank), network(x, torch.zeros(3), **absent)
+        c = network(x, torch.zeros(3), **conditions)
+    assert torch.equal(a, b)
+    assert not torch.allclose(a, c)
+
+
+def test_one_missing_entry_of_a_field_leaves_the_others():
+    network, x = unet(), torch.randn(1, 1, 9, 7)
+    field = given(1)["field"]
+    holed = field.clone()
+    holed[0, 0, 4, 3] = torch.nan
+    with torch.no_grad():
+        outputs = [
+            network(x, torch.zeros(1), field=f) for f in (field, holed, torch.full_like(field, torch.nan))
+        ]
+    assert bool(outputs[1].isfinite().all())
+    assert not torch.allclose(outputs[1], outputs[0])
+    assert not torch.allclose(outputs[1], outputs[2])
+
+
+def test_a_denoiser_knows_how_to_say_that_nothing_is_given():
+    denoiser = Network(unet(), VP())
+    blank = denoiser.no_condition(given())
+    assert all(bool(value.isnan().all()) for value in blank.values())
+    assert denoiser.no_condition({"unheard": torch.zeros(3, 1)}) is None
+
+
+def test_a_vector_event_takes_channels_as_features():
+    network = build_network(
+        MLPSettings(width=8), (5,), conditions={"known": ConditionSettings(shape=(5,), how="channels")}
+    )
+    assert network(torch.zeros(2, 5), torch.zeros(2), known=torch.full((2, 5), torch.nan)).shape == (2, 5)
+
+
+def test_a_condition_of_another_space_is_refused():
+    wrong = {"field": ConditionSettings(shape=(1, 8, 7), how="channels")}
+    with pytest.raises(ValueError, match="its space is that of the event"):
+        build_network(UNetSettings(width=8), (1, 9, 7), conditions=wrong)
+    with pytest.raises(ValueError, match="does not know what to do"):
+        build_network(
+            UNetSettings(width=8), (1, 9), conditions={"a": ConditionSettings(shape=(1,), how="own")}
+        )
+    with pytest.raises(ValueError, match="built without the condition 'wind'"):
+        unet()(torch.zeros(1, 1, 9, 7), torch.zeros(1), wind=torch.zeros(1, 2))
+
+
+def test_a_picture_is_felt_by_where_things_are():
+    encoder = ImageEncoder((1, 32, 32), 16)
+    left, right = torch.zeros(1, 1, 32, 32), torch.zeros(1, 1, 32, 32)
+    left[..., 8:12, 4:8] = 1.0
+    right[..., 8:12, 24:28] = 1.0
+    with torch.no_grad():
+        assert not torch.allclose(encoder(left, 1), encoder(right, 1), atol=1e-4)
+        assert encoder(None, 3).shape == Perceptron((2,), 16)(None, 3).shape == (3, 16)
