@@ -19,7 +19,7 @@ FLOORS = {
     "processes": 3,
     **dict.fromkeys(("denoisers", "physics"), 4),
     **dict.fromkeys(("samplers", "guidance", "training"), 5),
-    **dict.fromkeys(("model", "guided", "evaluation", "interop"), 6),
+    **dict.fromkeys(("model", "model_settings", "conditions", "guided", "evaluation", "interop"), 6),
     **dict.fromkeys(("studio", "recipes", "simulations"), 7),
     **dict.fromkeys(("cli", "__main__"), 8),
 }

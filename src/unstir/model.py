@@ -7,106 +7,31 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Callable, Mapping, Sequence
-from numbers import Integral
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import torch
-from pydantic import Field, field_validator
 from torch import Tensor
 
 from unstir import __version__
+from unstir.conditions import Condition, class_number, tensors_of
 from unstir.denoisers import Denoiser, Network, Rescheduled
 from unstir.files import read_json, read_tensors, write_json, write_tensors
-from unstir.guidance import Composed, check_weight, check_window
+from unstir.guidance import Composed, check_weight
 from unstir.guided import Weights, guidance_of, knows_unconditional
-from unstir.networks import ConditionSettings, NetworkSettings, build_network
-from unstir.processes import TARGETS, Schedule, schedule_from_dict, schedule_to_dict
-from unstir.samplers import Progress, Solution, Solver, find_grid, find_solver, sample
+from unstir.model_settings import ModelConfig, SamplingSettings, TunedSettings
+from unstir.networks import build_network
+from unstir.processes import TARGETS, Schedule, schedule_from_dict
+from unstir.samplers import Progress, Solution, Solver, sample
 from unstir.samplers.grids import GridFunction
 from unstir.samplers.tune import TunedGrid
-from unstir.settings import Settings, parse_settings
+from unstir.settings import parse_settings
 from unstir.training import Scaling
 
 if TYPE_CHECKING:
     from unstir.evaluation import Divergence, Likelihood
 
 SCHEMA = 1
-Condition = Mapping[str, int | str | Sequence[int | str] | Tensor]
-
-
-class TunedSettings(Settings):
-    """A time grid tuned for a number of evaluations, and its solver (see `samplers.tune`)."""
-
-    levels: Annotated[tuple[Annotated[float, Field(gt=0.0)], ...], Field(min_length=1)]
-    order: Annotated[int, Field(ge=1, le=4)]
-    corrector: Annotated[int, Field(ge=0, le=4)]
-    last: Annotated[int, Field(ge=1, le=3)]
-    sigma_data: Annotated[float, Field(gt=0.0)]
-
-
-class SamplingSettings(Settings):
-    """How a model is sampled unless told otherwise."""
-
-    solver: str = "multistep"
-    steps: Annotated[int, Field(ge=1)] = 20
-    grid: str | None = Field(default=None, description="null for the solver's own")
-    guidance: Annotated[float, Field(ge=0.0)] = Field(
-        default=0.0, description="weight w; 0 is conditional only (1 + w is called guidance_scale elsewhere)"
-    )
-    window: tuple[float, float] = Field(
-        default=(0.0, 1.0), description="share of the log-SNR range in which to guide"
-    )
-    tuned: tuple[TunedSettings, ...] = Field(
-        default=(), description="grids by `unstir tune`, used for their numbers of steps"
-    )
-
-    @field_validator("solver")
-    @classmethod
-    def _known_solver(cls, value: str) -> str:
-        find_solver(value)
-        return value
-
-    @field_validator("window")
-    @classmethod
-    def _ordered_window(cls, value: tuple[float, float]) -> tuple[float, float]:
-        check_window(value)
-        return value
-
-    @field_validator("grid")
-    @classmethod
-    def _known_grid(cls, value: str | None) -> str | None:
-        if value is not None:
-            find_grid(value)
-        return value
-
-
-class ModelConfig(Settings):
-    """Everything that is needed to rebuild a model but its weights."""
-
-    event: tuple[Annotated[int, Field(gt=0)], ...]
-    network: NetworkSettings
-    schedule: dict[str, Any]
-    target: Literal["epsilon", "x0", "v", "score", "velocity"] = "v"
-    sigma_data: Annotated[float, Field(gt=0.0)] = 1.0
-    shift: tuple[float, ...] = (0.0,)
-    scale: tuple[float, ...] = (1.0,)
-    bounds: tuple[float, float] | None = Field(default=None, description="range of the data, to clamp to")
-    integer: bool = Field(default=False, description="the data are integers")
-    classes: tuple[str, ...] = ()
-    vector: int = 0
-    conditions: dict[str, ConditionSettings] = Field(default={}, description="further conditions by name")
-    sampling: SamplingSettings = SamplingSettings()
-
-    @field_validator("schedule", mode="before")
-    @classmethod
-    def _named_schedule(cls, value: Any) -> Any:
-        return {"name": value} if isinstance(value, str) else value
-
-    @field_validator("schedule")
-    @classmethod
-    def _known_schedule(cls, value: dict[str, Any]) -> dict[str, Any]:
-        return schedule_to_dict(schedule_from_dict(value))
 
 
 class Model:
@@ -398,59 +323,8 @@ class Model:
                 )
 
     def condition(self, n: int, condition: Condition) -> dict[str, Tensor]:
-        """Conditions as tensors of ``n`` rows on the model's device.
-
-        Raises:
-            ValueError: for a condition that the model does not take, a class that does not exist, or a
-                number of conditions that is neither 1 nor ``n``.
-        """
-        result = {}
-        for name, value in condition.items():
-            if name == "label" and self.config.classes:
-                result[name] = self._labels(n, value)
-            elif name == "vector" and self.config.vector:
-                result[name] = self._vectors(n, value)
-            elif name in self.config.conditions:
-                result[name] = self._named(n, name, value)
-            else:
-                config = self.config
-                takes = [k for k, has in (("label", config.classes), ("vector", config.vector)) if has]
-                takes += config.conditions
-                raise ValueError(
-                    f"this model takes no condition {name!r}; it takes {' and '.join(takes) or 'none'}"
-                )
-        return result
-
-    def _labels(self, n: int, value: Any) -> Tensor:
-        single = isinstance(value, Integral | str) or (isinstance(value, Tensor) and value.ndim == 0)
-        values = [value] * n if single else list(value)
-        if len(values) != n:
-            raise ValueError(f"there are {len(values)} labels for {n} samples")
-        return torch.tensor([self.class_number(v) for v in values], device=self.device)
-
-    def _vectors(self, n: int, value: Any) -> Tensor:
-        vectors = torch.as_tensor(value, dtype=torch.float32, device=self.device)
-        if vectors.ndim == 1:
-            vectors = vectors.expand(n, -1)
-        if vectors.shape != (n, self.config.vector):
-            raise ValueError(
-                f"the condition 'vector' has shape ({n}, {self.config.vector}) or ({self.config.vector},), "
-                f"got {tuple(vectors.shape)}"
-            )
-        return vectors
-
-    def _named(self, n: int, name: str, value: Any) -> Tensor:
-        """A further condition of ``n`` samples in the units of the network."""
-        about = self.config.conditions[name]
-        values = torch.as_tensor(value, dtype=torch.float32, device=self.device)
-        if values.shape == about.shape:
-            values = values.expand(n, *about.shape)
-        if values.shape != (n, *about.shape):
-            raise ValueError(
-                f"the condition {name!r} has shape {(n, *about.shape)} or {about.shape}, "
-                f"got {tuple(values.shape)}"
-            )
-        return Scaling(about.shift, about.scale).to_internal(values)
+        """Conditions as tensors of ``n`` rows on the model's device; errors as in `conditions.tensors_of`."""
+        return tensors_of(self.config, n, condition, self.device)
 
     def class_number(self, value: int | str | Tensor) -> int:
         """The number of a class given by number or name; -1 is "no class".
@@ -458,16 +332,7 @@ class Model:
         Raises:
             ValueError: for a class that does not exist.
         """
-        names = self.config.classes
-        if isinstance(value, str):
-            if value in names:
-                return names.index(value)
-            if not value.removeprefix("-").isdecimal():
-                raise ValueError(f"there is no class {value!r}; the classes are {', '.join(names)}")
-        number = int(value)
-        if not -1 <= number < len(names):
-            raise ValueError(f"there is no class {number}; the classes are 0 to {len(names) - 1}")
-        return number
+        return class_number(self.config.classes, value)
 
     def _to_data(self, x: Tensor, *, clamp: bool) -> Tensor:
         x = self.scaling.to_data(x)
@@ -566,3 +431,6 @@ def _download(name: str) -> Path:
             "Hub; check the name and the network"
         ) from error
     return config.parent
+
+
+__all__ = ["SCHEMA", "Condition", "Model", "ModelConfig", "SamplingSettings", "TunedSettings", "load"]

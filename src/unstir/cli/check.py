@@ -12,7 +12,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from unstir.cli.shared import console
+from unstir.cli.shared import console, print_numbers
 
 if TYPE_CHECKING:
     from unstir.recipes.run import Report
@@ -33,7 +33,6 @@ def check(
 ) -> None:
     """Train a recipe's default and hold every number against its limit; exit 1 if one falls short."""
     from unstir.recipes.check import Interrupted, run_check
-    from unstir.recipes.numbers import table
 
     folder = out or Path("runs") / f"check-{name}"
     teller = Console(stderr=True) if as_json else console
@@ -46,10 +45,7 @@ def check(
     if as_json:
         print(json.dumps(result.to_dict(), indent=2))
     else:
-        console.print(table(result.numbers))
-        for key, number in result.numbers.items():
-            if number.meaning:
-                console.print(f"[dim]{escape(key)}: {escape(number.meaning)}[/]", soft_wrap=True)
+        print_numbers(result.numbers)
         verdict = "every number keeps its limit" if result.ok else "[red]not every number keeps its limit[/]"
         console.print(
             f"{verdict}; {result.seconds:.0f} s; models: [bold]{escape(str(folder))}[/]", soft_wrap=True

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -20,17 +21,20 @@ from unstir.cli.shared import (
     assignment,
     console,
     device_named,
+    print_numbers,
 )
 
 if TYPE_CHECKING:
     from unstir.denoisers import Denoiser
     from unstir.model import Model
+    from unstir.recipes.domain import Options
+    from unstir.recipes.domain_run import Home
     from unstir.samplers import Solver
 
 
 def sample(
     folder: Folder,
-    n: Annotated[int, typer.Option("-n", help="Number of samples.")] = 64,
+    n: Annotated[int | None, typer.Option("-n", help="Number of samples; default: 64.")] = None,
     steps: Steps = None,
     solver: SolverName = None,
     options: Annotated[
@@ -66,17 +70,36 @@ def sample(
     first_index: Annotated[int, typer.Option(help="Number of the first sample within the seed.")] = 0,
     device: Device = "auto",
     out: Annotated[
-        Path | None, typer.Option(help="x.png, x.gif (a film), x.npy or x.npz; default: in DIR/samples.")
+        Path | None,
+        typer.Option(
+            help="x.png, x.gif (a film), x.npy or x.npz, or what the recipe writes, such as x.wav; default: "
+            "in DIR/samples."
+        ),
     ] = None,
 ) -> None:
     """Draw samples from a trained model."""
     from unstir.model import load
     from unstir.processes import schedule_from_dict
+    from unstir.recipes.domain import Options
+    from unstir.recipes.domain_run import home_of
     from unstir.recipes.export import check_suffix, save_samples
 
     model = load(folder, device=device_named(device))
-    home = folder if folder.is_dir() else Path()  # a model of the Hub has no folder here
-    file = out or home / "samples" / f"seed{seed}.png"
+    place = folder if folder.is_dir() else Path()  # a model of the Hub has no folder here
+    home = home_of(model)
+    file = out or place / "samples" / f"seed{seed}{home.default_suffix if home else '.png'}"
+    if home is not None and file.suffix not in (".npy", ".npz"):
+        given: dict[str, Any] = {
+            "--option": options,
+            "--grid": grid,
+            "--window": window,
+            "--negative": negative,
+        }
+        given |= {"--rescale": rescale, "--guidance-from": guidance_from, "--schedule": schedule}
+        given |= {"--first-index": first_index, "--classifier": classifier is not None}
+        draw_in_domain(home, file, Options(n, steps, solver, guidance, label, seed), given)
+        return
+    n = 64 if n is None else n
     check_suffix(file, model)
     classes = joined_classes(model, label)
     if classes and (window or negative or rescale or guidance_from or classifier is not None):
@@ -111,6 +134,20 @@ def sample(
     )
 
 
+def draw_in_domain(home: Home, file: Path, options: Options, given: dict[str, Any]) -> None:
+    """Samples of a domain's run in its own form."""
+    from unstir.recipes.domain_run import draw_run
+
+    unfitting = [name for name, value in given.items() if value]
+    if unfitting:
+        raise ValueError(
+            f"{' and '.join(unfitting)} cannot be chosen for a {file.suffix} of {home.settings.recipe}; "
+            "leave them out, or write .npz"
+        )
+    said = draw_run(home, file, options)
+    console.print(f"{escape(said)}: [bold]{escape(str(file))}[/]", soft_wrap=True)
+
+
 def evaluate(
     folder: Folder,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON only.")] = False,
@@ -126,7 +163,16 @@ def evaluate(
 ) -> None:
     """Measure samples against held-out data."""
     from unstir.recipes.assess import assess_run
+    from unstir.recipes.domain import Options
+    from unstir.recipes.domain_run import load_home
 
+    home = load_home(folder, device_named(device))
+    if home is not None:
+        if inception:
+            raise ValueError("the Inception FID is for images; leave --inception out for other data")
+        options = Options(n, steps, solver, guidance, None, home.settings.evaluation.seed)
+        evaluate_in_domain(folder, home, options if seed is None else replace(options, seed=seed), as_json)
+        return
     result = assess_run(
         folder,
         n=n,
@@ -142,6 +188,17 @@ def evaluate(
         return
     console.print(result.table())
     console.print(f"[dim]{escape(result.summary())}[/]")
+
+
+def evaluate_in_domain(folder: Path, home: Home, options: Options, as_json: bool) -> None:
+    """The numbers of a domain's run."""
+    from unstir.recipes.domain_run import measure_run
+
+    measured = measure_run(folder, home, options)
+    if as_json:
+        print(json.dumps(measured.to_dict(), indent=2))
+        return
+    print_numbers(measured.numbers)
 
 
 def likelihood(
@@ -183,9 +240,15 @@ def report(
     device: Device = "auto",
 ) -> None:
     """Evaluate a run and write its report, one self-contained page."""
+    from unstir.recipes.domain import Options
+    from unstir.recipes.domain_run import load_home, report_domain
     from unstir.recipes.show import report_run
 
-    page = report_run(folder, out, device=device_named(device))
+    home = load_home(folder, device_named(device))
+    if home is not None:
+        page = report_domain(folder, out, home, Options(seed=home.settings.evaluation.seed))
+    else:
+        page = report_run(folder, out, device=device_named(device))
     console.print(f"report: [bold]{page}[/]")
 
 

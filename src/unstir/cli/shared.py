@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.markup import escape
+
+if TYPE_CHECKING:
+    from unstir.recipes.numbers import Number
 
 console = Console(highlight=False)
 errors = Console(stderr=True, highlight=False, soft_wrap=True)
@@ -35,6 +39,16 @@ def fail(error: BaseException, code: int) -> None:
         message = " ".join(str(error).split()) or type(error).__name__
     errors.print(f"[bold red]error:[/] {escape(message)}")
     sys.exit(code)
+
+
+def print_numbers(numbers: Mapping[str, Number]) -> None:
+    """Named numbers as a table, and what each means."""
+    from unstir.recipes.numbers import table
+
+    console.print(table(numbers))
+    for key, number in numbers.items():
+        if number.meaning:
+            console.print(f"[dim]{escape(key)}: {escape(number.meaning)}[/]", soft_wrap=True)
 
 
 def device_named(name: str) -> str:

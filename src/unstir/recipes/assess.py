@@ -131,7 +131,7 @@ def assess_run(
     about_data = settings.data.model_dump(mode="json")
     judge = _judge(folder, about_data, splits, train, heldout) if splits.classes else None
     evaluation = ev.evaluate(
-        solution.x, train, heldout, features=_features(judge, train), labels=labels, judge=judge
+        solution.x, train, heldout, features=features_for(judge, train), labels=labels, judge=judge
     )
     fid = _inception(solution.x, train, heldout, splits, device) if inception else None
     about = {"samples": count, **options, "nfe": solution.nfe}
@@ -173,7 +173,8 @@ def _condition(labels: Tensor | None) -> dict[str, Any]:
     return {} if labels is None else {"label": labels}
 
 
-def _features(judge: ev.Judge | None, train: Tensor) -> ev.Features:
+def features_for(judge: ev.Judge | None, train: Tensor) -> ev.Features:
+    """What the distances of a run look at: its judge's features, or the data's own."""
     if judge is not None:
         return judge
     if train[0].numel() <= 8:

@@ -6,7 +6,7 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from rich.table import Table
@@ -77,7 +77,8 @@ def table(numbers: Mapping[str, Number]) -> Table:
     """The numbers for a terminal."""
     result = Table(box=None, header_style="bold")
     for title in ("number", "value", "95 %", "limit", "baseline", "reference", ""):
-        result.add_column(title, justify="left" if title in ("number", "") else "right")
+        justify: Literal["left", "right"] = "left" if title in ("number", "") else "right"
+        result.add_column(title, justify=justify, no_wrap=title == "number", overflow="fold")
     for name, number in numbers.items():
         verdict = "" if not number.limit else "[green]ok[/]" if number.ok else "[red]short[/]"
         interval = "" if number.interval is None else " to ".join(f"{end:.3g}" for end in number.interval)

@@ -21,7 +21,7 @@ from unstir.files import read_json, write_json, write_text
 from unstir.memory import keep_freed_memory
 from unstir.model import SCHEMA, Model, ModelConfig
 from unstir.networks import ConditionSettings
-from unstir.recipes import RunSettings, Splits, load_data
+from unstir.recipes import DOMAINS, RunSettings, Splits, load_data
 from unstir.settings import parse_settings
 from unstir.training import ArrayData, Progress, Trainer
 
@@ -182,7 +182,9 @@ def train_run(
     if main:
         write_json(out / "config.json", _config(model))
     log = Log(out, trainer.samples, tensorboard=tensorboard) if main else None
-    finished = _loop(trainer, model, log, report, out, previews=4 if main else 0)
+    # A domain's samples are no pictures by themselves.
+    previews = 4 if main and settings.data.source not in DOMAINS else 0
+    finished = _loop(trainer, model, log, report, out, previews=previews)
     trainer.finish()
     model.about |= {
         "samples": trainer.samples,
