@@ -9,9 +9,13 @@ import torch
 from pydantic import Field
 from torch import nn
 
+from unstir.networks.agents import AgentsSettings
 from unstir.networks.conditions import Conditions, check_conditions
 from unstir.networks.mlp import MLP
+from unstir.networks.spectral import Data, SpectralSettings
+from unstir.networks.transformer import TransformerSettings
 from unstir.networks.unet import UNet
+from unstir.networks.waveform import WaveformSettings
 from unstir.settings import Settings
 
 Count = Annotated[int, Field(gt=0)]
@@ -73,7 +77,10 @@ class MLPSettings(Settings):
         return MLP(event[0], classes=classes, vector=vector, conditions=conditions, **options)
 
 
-NetworkSettings = Annotated[UNetSettings | MLPSettings, Field(discriminator="kind")]
+NetworkSettings = Annotated[
+    UNetSettings | MLPSettings | SpectralSettings | TransformerSettings | AgentsSettings | WaveformSettings,
+    Field(discriminator="kind"),
+]
 """Settings of any network; a new kind has ``kind``, ``width``, ``variance``, ``build`` and a line here."""
 
 
@@ -102,3 +109,15 @@ def build_network(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return settings.build(tuple(event), classes, vector, conditions or {})
+
+
+def fitted(settings: NetworkSettings, target: str, data: Data, deviation: float) -> NetworkSettings:
+    """The settings with what the network wants to know of the data, for kinds that want to know anything.
+
+    Args:
+        settings: which network.
+        target: what it predicts.
+        data: the training data.
+        deviation: standard deviation of all its entries, in the network's units.
+    """
+    return settings.fitted(target, data, deviation) if isinstance(settings, SpectralSettings) else settings

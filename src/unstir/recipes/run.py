@@ -21,6 +21,7 @@ from unstir.files import read_json, write_json, write_text
 from unstir.memory import keep_freed_memory
 from unstir.model import SCHEMA, Model, ModelConfig
 from unstir.networks import ConditionSettings
+from unstir.networks.build import fitted
 from unstir.recipes import DOMAINS, RunSettings, Splits, load_data
 from unstir.settings import parse_settings
 from unstir.training import ArrayData, Progress, Trainer
@@ -125,12 +126,13 @@ def conditions_of(data: ArrayData) -> dict[str, ConditionSettings]:
 def build_model(settings: RunSettings, splits: Splits) -> Model:
     """A fresh model for the data."""
     train = splits.train
+    deviation = train.internal_std()
     config = ModelConfig(
         event=train.event,
-        network=settings.network,
+        network=fitted(settings.network, settings.target, train, deviation),
         schedule=settings.schedule,
         target=settings.target,
-        sigma_data=train.internal_std(),
+        sigma_data=deviation,
         shift=train.scaling.shift,
         scale=train.scaling.scale,
         bounds=splits.bounds,

@@ -144,7 +144,8 @@ class ArrayData:
     def chunks(self, size: int = 4096) -> Iterator[Tensor]:
         """All samples in order, scaled, at most ``size`` at once."""
         for start in range(0, len(self), size):
-            yield self.batch(slice(start, start + size))[0]
+            part = np.asarray(self.x[start : start + size], dtype=np.float32)
+            yield self.scaling.to_internal(torch.from_numpy(part))
 
     def internal_std(self) -> float:
         """Standard deviation of all entries about their common mean, in the network's units."""
