@@ -1,0 +1,32 @@
+"""Streets are simulated, a small diffusion learns them in half a minute, and is asked for near misses."""
+
+import sys
+import tempfile
+from pathlib import Path
+
+from unstir.recipes.run import train_run
+from unstir.recipes.scenarios.data import to_data
+from unstir.recipes.scenarios.default import SimulationSettings, settings, simulated
+from unstir.recipes.scenarios.draw import draw_scenes
+from unstir.recipes.scenarios.rates import Ranges, rates
+from unstir.recipes.scenarios.show import side_by_side
+from unstir.recipes.scenarios.simulate import simulate
+from unstir.recipes.splits import Splits
+
+train, heldout = simulated(SimulationSettings(scenes=2000), share=0.1, seed=0)
+data = to_data(train)
+run = settings()
+short = run.training.model_copy(update={"samples": 30_000})
+splits = Splits(data, to_data(heldout, scaling=data.scaling))
+with tempfile.TemporaryDirectory() as folder:
+    model = train_run(run.model_copy(update={"training": short}), Path(folder), splits=splits).model
+
+scenes = simulate(150, seed=1, tokens=0.0)
+found = rates(model, "near_miss", scenes, Ranges.of(train))
+free, guided, real = (float(part.float().mean()) for part in (found.free, found.guided, found.data))
+print(f"near misses: {free:.0%} of the scenes without guidance, {guided:.0%} with it")
+print(f"and {real:.0%} of the simulated ones")
+
+path = sys.argv[1] if len(sys.argv) > 1 else "scenarios.png"
+draw_scenes(side_by_side(model, scenes, "near_miss", 3), columns=2).save(path)
+print(path)

@@ -1,0 +1,118 @@
+"""`unstir check audio`, and the numbers of one trained model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from unstir.model import Model
+from unstir.recipes.audio.data import load, settings
+from unstir.recipes.audio.mel import Waves
+from unstir.recipes.audio.metrics import JUDGED, Ear, note_numbers, vocoder_error
+from unstir.recipes.audio.notes import make_notes
+from unstir.recipes.audio.options import AudioOptions, options_of
+from unstir.recipes.audio.recordings import read_halves
+from unstir.recipes.audio.speech import digits_numbers, heard_numbers, listener
+from unstir.recipes.audio.speech import settings as speech_settings
+from unstir.recipes.audio.task import classes_in_turn, generate
+from unstir.recipes.audio.waveforms import wave_numbers, waveform_numbers
+from unstir.recipes.domain import Options, Plan
+from unstir.recipes.numbers import Number, pooled
+from unstir.recipes.settings import RunSettings
+from unstir.recipes.splits import Splits
+
+
+def check(plan: Plan) -> dict[str, Number]:
+    """Notes as spectrograms (a training for each seed) and as raw waves; with a path spoken digits, too.
+
+    Raises:
+        FileNotFoundError: if there is nothing at the path.
+        ModuleNotFoundError: if the extra ``audio`` is missing.
+        ValueError: for recordings that cannot be used.
+    """
+    run = settings()
+    splits, options = load(run.data), options_of(run.data)
+    runs = []
+    for seed in plan.seeds:
+        plan.say(f"training notes, seed {seed}")
+        training = run.training.model_copy(update={"seed": seed})
+        model = plan.train(run.model_copy(update={"training": training}), f"notes-{seed}")
+        runs.append(note_numbers(model, splits, options, n=run.evaluation.samples, seed=seed))
+    numbers = pooled(runs)
+    numbers["vocoder_error_db"] = vocoder_error(options.mel, _notes(options))
+    numbers |= waveform_numbers(plan)
+    if plan.data is not None:
+        numbers |= digits_numbers(plan)
+        numbers["vocoder_error_speech_db"] = _speech_error(plan.data)
+    return numbers
+
+
+def _notes(options: AudioOptions) -> Waves:
+    """Notes as they were made, of another seed than the training data, before any spectrogram."""
+    mel, n = options.mel, max(JUDGED, len(options.keys))
+    return make_notes(n, options.keys, mel.samples, mel.rate, seed=1)[0][:JUDGED]
+
+
+def _speech_error(path: str) -> Number:
+    run = speech_settings()
+    options = options_of(run.data)
+    halves = read_halves(run.data.model_copy(update={"path": str(Path(path))}), options)
+    chosen = np.linspace(0, len(halves.heldout) - 1, JUDGED).astype(int)
+    return vocoder_error(options.mel, halves.heldout[np.unique(chosen)])
+
+
+def measure(model: Model, settings: RunSettings, options: Options) -> dict[str, Number]:
+    """The numbers of a trained model: pitch for notes, a judge's for labelled recordings, else a distance.
+
+    Raises:
+        FileNotFoundError: if its recordings are gone.
+        ModuleNotFoundError: if the extra ``audio`` is missing.
+        ValueError: for recordings that cannot be used.
+    """
+    splits, sound = load(settings.data), options_of(settings.data)
+    n = options.n or settings.evaluation.samples
+    if settings.data.path is None:
+        if sound.form == "wave":
+            return wave_numbers(model, splits, sound, n=n, seed=options.seed)
+        return note_numbers(
+            model,
+            splits,
+            sound,
+            n=n,
+            seed=options.seed,
+            guidance=options.guidance,
+            steps=options.steps,
+            solver=options.solver,
+        )
+    numbers = _distance(model, splits, sound, n, options)
+    if splits.classes and sound.form != "wave":
+        numbers |= heard_numbers(model, splits, listener(splits, sound), seed=options.seed)
+    return numbers
+
+
+def _distance(
+    model: Model, splits: Splits, sound: AudioOptions, n: int, options: Options
+) -> dict[str, Number]:
+    """How far samples are from held-out recordings, whatever they are recordings of."""
+    n = min(n, len(splits.heldout), len(splits.train))
+    rows = np.linspace(0, len(splits.train) - 1, n).astype(int)
+    train = sound.waves(np.asarray(splits.train.x)[rows])
+    heldout = sound.waves(np.asarray(splits.heldout.x)[:n])
+    waves = generate(
+        model,
+        classes_in_turn(model, n),
+        n=n,
+        seed=options.seed,
+        guidance=options.guidance,
+        steps=options.steps,
+        solver=options.solver,
+    )
+    return {
+        "frechet_ratio": Number(
+            Ear.of(sound.mel, train, heldout).distance(waves),
+            reference=1.0,
+            meaning=f"Fréchet distance of {n} sounds to held-out ones in 32 components of the spectrogram, "
+            "over the one of training sounds to them",
+        )
+    }

@@ -1,0 +1,324 @@
+"""What a user asks of a model of two fields: the second of the first, or both from what was measured."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from unstir.denoisers import Denoiser
+from unstir.guidance import MMPS
+from unstir.guidance.operators import Operator
+from unstir.guidance.summary import Summary, summarise
+from unstir.model import Model
+from unstir.recipes.fields.exact import PairDenoiser
+from unstir.recipes.fields.residual import Equation, measurement_of
+from unstir.recipes.fields.sensors import Seen, Sensors
+from unstir.recipes.restore import METHODS, Method
+from unstir.samplers import Solution, Solver, sample
+from unstir.settings import nearest
+
+LEARNED = "learned"
+"""The method that asks a model which was trained on the condition ``known``."""
+FIELD_METHODS: dict[str, Method] = {
+    **METHODS,
+    # Sensors of a smooth field say nearly the same, and Krylov steps have to tell them apart; with enough of
+    # them the posterior of a Gaussian field is exact, and a deterministic solver keeps it so.
+    "mmps": Method(partial(MMPS, iterations=8), sampler="multistep", steps=12),
+}
+"""The methods by name, with what suits fields."""
+_BATCH = 256
+"""Samples at once, each with a measurement of its own."""
+_EQUATION_ITERATIONS = 30
+"""Krylov steps of MMPS with an equation, whose derivatives make the system ill-conditioned."""
+_CLOSE = 1.25
+"""A model trained on sensors of one noise level is asked about levels within this factor of it."""
+
+
+class ExactModel:
+    """An exact denoiser of a pair, used like a trained model.
+
+    Args:
+        denoiser: of the pair, in its own units.
+    """
+
+    def __init__(self, denoiser: PairDenoiser) -> None:
+        self.denoiser = denoiser
+        self.scaling = denoiser.scaling
+
+    def solve(
+        self,
+        n: int,
+        *,
+        guide: Callable[[Denoiser], Denoiser] | None = None,
+        seed: int = 0,
+        first_index: int = 0,
+        steps: int | None = None,
+        batch: int = 256,
+        **options: Any,
+    ) -> Solution:
+        """As `Model.solve`: what is not named here is for `samplers.sample`."""
+        denoiser = self.denoiser if guide is None else guide(self.denoiser)
+        parts = [
+            sample(
+                denoiser,
+                (min(batch, n - start), *self.denoiser.event),
+                seed=seed,
+                first_index=first_index + start,
+                steps=20 if steps is None else steps,
+                **options,
+            )
+            for start in range(0, n, batch)
+        ]
+        x = self.scaling.to_data(torch.cat([part.x for part in parts]))
+        return Solution(x, parts[0].nfe, parts[0].grid, None)
+
+
+@dataclass(frozen=True, eq=False)
+class Inference:
+    """What the measurements say of both fields, in their units.
+
+    Attributes:
+        samples: (n, channels, *space) of the posterior.
+        method: that drew them.
+        nfe: network evaluations for each.
+    """
+
+    samples: Tensor
+    method: str
+    nfe: int
+
+    @property
+    def mean(self) -> Tensor:
+        """(channels, *space)."""
+        return self.samples.mean(0)
+
+    @property
+    def deviation(self) -> Tensor:
+        """(channels, *space), divisor n - 1; NaN for a single sample."""
+        return self.samples.std(0)
+
+    def summary(self, level: float = 0.9) -> Summary:
+        """Mean, deviation and intervals of every cell."""
+        return summarise(self.samples, level)
+
+
+def infer(
+    model: Model | ExactModel,
+    sensors: Sensors | None = None,
+    *,
+    equation: Equation | None = None,
+    n: int = 64,
+    method: str | None = None,
+    steps: int | None = None,
+    seed: int = 0,
+    **options: Any,
+) -> Inference:
+    """Draw both fields from their posterior given sensors, an equation, or both.
+
+    Args:
+        model: of the pair: trained in the mode "joint", or exact.
+        sensors: what was measured, or None.
+        equation: that the pair has to follow, or None.
+        n: number of samples, at least 1.
+        method: "learned", the network's own condition (sensors only), or one of `FIELD_METHODS`
+            (mmps, pigdm, dps, ddrm, diffpir, particles; the last three take linear measurements only). By
+            default what the model was trained for, where that is all that is asked, else mmps.
+        steps: of the solver; by default the method's own.
+        seed: of the samples.
+        **options: of the method, such as ``iterations`` of mmps; or of the solver: ``solver``.
+
+    Raises:
+        ValueError: for neither sensors nor an equation, sensors outside the grid, a residual of the wrong
+            shape, an unknown method, or "learned" for what the model was not trained for.
+    """
+    event = event_of(model)
+    seen = None if sensors is None else sensors.on(event)
+    learned = model if isinstance(model, Model) and "known" in model.config.conditions else None
+    if method is None:
+        plain = learned is not None and seen is not None and equation is None
+        method = LEARNED if plain and _trained_for(learned, seen) is None else "mmps"
+    if method == LEARNED:
+        if seen is None or equation is not None:
+            raise ValueError(
+                "the method 'learned' knows sensors only; with an equation use mmps, pigdm or dps"
+            )
+        if learned is None:
+            raise ValueError("this model was not trained to know sensors; use the method mmps, pigdm or dps")
+        wrong = _trained_for(learned, seen)
+        if wrong:
+            raise ValueError(wrong)
+        solution = learned.solve(n, condition={"known": seen.event[0]}, seed=seed, steps=steps, **options)
+        return Inference(solution.x, method, solution.nfe)
+    if equation is not None and method == "mmps":
+        options.setdefault("iterations", _EQUATION_ITERATIONS)
+    measured = measurement_of(model.scaling, event, seen, equation, first_channels(model))
+    solution = guided(model, find_method(method), measured, n, steps=steps, seed=seed, **options)
+    return Inference(solution.x, method, solution.nfe)
+
+
+def find_method(name: str) -> Method:
+    """A method of `FIELD_METHODS` by name.
+
+    Raises:
+        ValueError: for an unknown one.
+    """
+    if name not in FIELD_METHODS:
+        raise ValueError(f"unknown method {name!r}; {nearest(name, [*FIELD_METHODS, LEARNED])}")
+    return FIELD_METHODS[name]
+
+
+def guided(
+    model: Model | ExactModel,
+    method: Method,
+    measured: tuple[Tensor, Operator, float | Tensor],
+    n: int,
+    *,
+    steps: int | None = None,
+    seed: int = 0,
+    first_index: int = 0,
+    solver: Any = None,
+    **options: Any,
+) -> Solution:
+    """Samples of a model guided by a measurement in its own units.
+
+    Args:
+        model: trained or exact.
+        method: see `FIELD_METHODS`.
+        measured: y, operator and noise.
+        n: number of samples.
+        steps: of the solver; the method's own by default.
+        seed: of the samples.
+        first_index: number of the first sample within the seed.
+        solver: that a guided denoiser is sampled with; the method's own by default.
+        **options: of the method.
+    """
+    y, operator, noise = measured
+    rows = y.float()
+    if method.guide is not None:
+        guide: Callable[..., Denoiser] = method.guide
+        return model.solve(
+            n,
+            guide=lambda denoiser: guide(denoiser, rows, operator, noise, **options),
+            solver=solver or method.sampler,
+            steps=steps or method.steps,
+            seed=seed,
+            first_index=first_index,
+        )
+    make: Callable[..., Solver] | None = method.solver
+    assert make is not None
+    # A solver that weighs samples against each other sees all of them at once.
+    own = make(rows, operator, noise, n)
+    return model.solve(
+        n, solver=own, steps=steps or method.steps, seed=seed, first_index=first_index, batch=n
+    )
+
+
+def solve(
+    model: Model | ExactModel,
+    first: Tensor,
+    *,
+    n: int = 1,
+    noise: float = 1e-2,
+    method: str | None = None,
+    steps: int | None = None,
+    seed: int = 0,
+) -> Tensor:
+    """The second field of the first, which is known everywhere: the mean of n samples for each.
+
+    Args:
+        model: trained in either mode, or exact.
+        first: (batch, channels, *space) in data units; (batch, *space) for a single channel.
+        n: samples for each.
+        noise: for guidance, the standard deviation to which the first field is held, in its own deviations.
+        method: "learned" by default where the model was trained for it, else a guidance as in `infer`.
+        steps: of the solver.
+        seed: of the samples.
+
+    Returns:
+        (batch, channels, *space) in data units.
+
+    Raises:
+        ValueError: for a field of another shape or that is not finite, or an unknown method.
+    """
+    c, space = first_channels(model), event_of(model)[1:]
+    field = first[:, None] if tuple(first.shape[1:]) == space and c == 1 else first
+    if tuple(field.shape[1:]) != (c, *space) or not bool(torch.isfinite(field).all()):
+        raise ValueError(
+            f"the first field of this model is finite and has shape (batch, {c}, "
+            f"{', '.join(map(str, space))}), got {tuple(first.shape)}"
+        )
+    rows = field.repeat_interleave(n, dim=0)
+    conditions = model.config.conditions if isinstance(model, Model) else {}
+    if method in (None, LEARNED) and conditions:
+        assert isinstance(model, Model)
+        name = "source" if "source" in conditions else "known"
+        if name == "known":
+            rest = torch.full((len(rows), event_of(model)[0] - c, *space), torch.nan)
+            rows = torch.cat([rows.float(), rest], dim=1)
+        x = model.solve(len(rows), condition={name: rows}, steps=steps, seed=seed).x
+        second = x if name == "source" else x[:, c:]
+    else:
+        if method == LEARNED:
+            raise ValueError("an exact model has learned nothing; use the method mmps, pigdm or dps")
+        second = _held(model, rows, noise, method or "mmps", steps, seed)[:, c:]
+    return second.reshape(len(field), n, *second.shape[1:]).mean(1)
+
+
+def _held(
+    model: Model | ExactModel, rows: Tensor, noise: float, method: str, steps: int | None, seed: int
+) -> Tensor:
+    """Samples of the pair, each with its own first field held by guidance."""
+    event = event_of(model)
+    known = torch.zeros(event, dtype=torch.bool)
+    known[: rows.shape[1]] = True
+    inside = (rows.double() - _row(model.scaling.shift, rows)) / _row(model.scaling.scale, rows)
+    y = inside.flatten(1)
+    seen = Seen(known, y, torch.full((y.shape[1],), noise, dtype=torch.float64))
+    parts = []
+    for start in range(0, len(y), _BATCH):
+        measured = (y[start : start + _BATCH], seen.operator, noise)
+        n = len(measured[0])
+        found = guided(model, find_method(method), measured, n, steps=steps, seed=seed, first_index=start)
+        parts.append(found.x)
+    return torch.cat(parts)
+
+
+def event_of(model: Model | ExactModel) -> tuple[int, ...]:
+    """(channels, *space) of a model's samples."""
+    return model.config.event if isinstance(model, Model) else model.denoiser.event
+
+
+def first_channels(model: Model | ExactModel) -> int:
+    """Channels of the first field: those of the condition ``source``, else one."""
+    conditions = model.config.conditions if isinstance(model, Model) else {}
+    return conditions["source"].shape[0] if "source" in conditions else 1
+
+
+def _trained_for(model: Model | None, seen: Seen | None) -> str | None:
+    """Why a model with the condition ``known`` cannot be asked about sensors, or None."""
+    assert model is not None
+    assert seen is not None
+    stored = model.about.get("settings", {}).get("data", {}).get("options", {})
+    if "shares" in stored and stored["shares"][1] == 0:
+        return "this model was not trained on sensors; use the method mmps, pigdm or dps"
+    trained = float(stored.get("noise", 0.1))
+    levels = seen.internal(model.scaling).noise
+    if bool(((levels > trained * _CLOSE) | (levels < trained / _CLOSE)).any()):
+        return (
+            f"this model was trained for sensors whose noise is {trained:g} of their field's deviation, and "
+            f"these have {float(levels.min()):.3g} to {float(levels.max()):.3g}; use the method mmps, which "
+            "takes any"
+        )
+    return None
+
+
+def _row(values: tuple[float, ...], rows: Tensor) -> Tensor:
+    """The first channels' numbers, to broadcast against (batch, channels, *space)."""
+    c = rows.shape[1]
+    one = torch.tensor(values if len(values) > 1 else values * c, dtype=torch.float64)[:c]
+    return one.reshape(1, c, *[1] * (rows.ndim - 2))

@@ -1,0 +1,244 @@
+"""Acting by diffusion: plan several actions from the last observations, do some of them, plan anew."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from unstir.recipes.policy.environment import Environment, Observation, stack
+
+if TYPE_CHECKING:
+    from unstir.model import Model
+    from unstir.recipes.policy.steering import Steering
+
+_PLANS = 1_000_003
+
+
+class Planner(Protocol):
+    """What plans actions; the diffusion is one, and what it is compared with is another.
+
+    Attributes:
+        observed: observations that it takes.
+        horizon: actions in a plan.
+        evaluations: of its network for a plan.
+    """
+
+    observed: int
+    horizon: int
+    evaluations: int
+
+    def plan(self, conditions: Mapping[str, Tensor], seed: int, first: int) -> Tensor:
+        """Plans for several episodes.
+
+        Args:
+            conditions: (n, *shape) by name, in their own units.
+            seed: of the noise.
+            first: number of the first episode; it and the seed decide an episode's noise.
+
+        Returns:
+            (n, action_dim, horizon) in the units of the demonstrations.
+        """
+        ...
+
+
+class DiffusionPlanner:
+    """Plans drawn from a trained model.
+
+    Args:
+        model: events (action_dim, horizon), with the condition ``observation`` (obs_dim, observed).
+        steps: of the solver, at least 1; the model's own by default.
+        steering: changes where plans go, see `steering`.
+
+    Raises:
+        ValueError: for a model that plans no actions from observations, or less than one step.
+    """
+
+    def __init__(self, model: Model, *, steps: int | None = None, steering: Steering | None = None) -> None:
+        self.observed, self.horizon = lengths_of(model)
+        self.model = model
+        self.steps = model.config.sampling.steps if steps is None else steps
+        if self.steps < 1:
+            raise ValueError(f"a plan takes at least 1 step of the solver, got {steps}")
+        self.steering = steering
+        self.evaluations = 0
+        """Of the network for the last plan."""
+
+    def plan(self, conditions: Mapping[str, Tensor], seed: int, first: int) -> Tensor:
+        n = len(conditions["observation"])
+        guide = None if self.steering is None else self.steering(self.model, conditions)
+        solution = self.model.solve(
+            n,
+            steps=self.steps,
+            condition=dict(conditions),
+            guide=guide,
+            seed=seed,
+            first_index=first,
+            batch=n,
+        )
+        self.evaluations = solution.nfe
+        return solution.x
+
+
+def lengths_of(model: Model) -> tuple[int, int]:
+    """How many observations a model takes and how many actions it plans.
+
+    Raises:
+        ValueError: for a model of something else.
+    """
+    event, about = model.config.event, model.config.conditions.get("observation")
+    if len(event) != 2 or about is None or len(about.shape) != 2:
+        raise ValueError(
+            "a policy's model makes events (action_dim, horizon) from the condition 'observation' "
+            f"(obs_dim, observed), but this one makes events {event} from "
+            f"{' and '.join(model.config.conditions) or 'no condition'}; train one with `unstir train policy`"
+        )
+    return about.shape[1], event[1]
+
+
+class Policy:
+    """A policy with a receding horizon.
+
+    Source: Chi et al. 2023, "Diffusion Policy", section 3 and figure 3: of each plan the first ``executed``
+    actions that follow the newest observation are done.
+
+    Args:
+        model: a trained model, or another `Planner`.
+        steps: of the solver; the model's own by default.
+        executed: actions done of each plan, at least 1.
+        seed: with the number of an episode it decides the policy's chance.
+        steering: see `steering`.
+
+    Raises:
+        ValueError: if a plan does not hold so many actions, or the model is none of a policy.
+    """
+
+    def __init__(
+        self,
+        model: Model | Planner,
+        *,
+        steps: int | None = None,
+        executed: int = 8,
+        seed: int = 0,
+        steering: Steering | None = None,
+    ) -> None:
+        from unstir.model import Model
+
+        if isinstance(model, Model):
+            model = DiffusionPlanner(model, steps=steps, steering=steering)
+        elif steps is not None or steering is not None:
+            raise ValueError("steps and steering are those of a diffusion model; this planner has its own")
+        self.planner: Planner = model
+        room = self.planner.horizon - self.planner.observed + 1
+        if not 1 <= executed <= room:
+            raise ValueError(
+                f"a plan has {room} actions after the newest observation, so 1 to {room} of them are "
+                f"executed, got {executed}"
+            )
+        self.executed, self.seed = executed, seed
+        self.plans: NDArray[np.float32] = np.empty((0, 0, 0), dtype=np.float32)
+        """(n, action_dim, horizon), the plans that are being followed."""
+        self.reset()
+
+    def reset(self, episode: int = 0) -> None:
+        """Forget the past; ``episode`` is the number of the episode that begins (of the first of several)."""
+        self.episode = episode
+        self.histories: list[list[Observation]] = []
+        self.done = self.executed
+        self.planned = 0
+
+    def act(self, observation: Observation | NDArray[np.generic]) -> NDArray[np.float32]:
+        """The next action (action_dim,), given what is seen now.
+
+        Args:
+            observation: by name, or (obs_dim,) if the model sees nothing else.
+
+        Raises:
+            ValueError: for an observation of another shape than the demonstrations'.
+        """
+        seen = observation if isinstance(observation, Mapping) else {"observation": observation}
+        action: NDArray[np.float32] = self.act_many([seen])[0]
+        return action
+
+    def act_many(self, observations: Sequence[Observation]) -> NDArray[np.float32]:
+        """The next actions (n, action_dim) of n episodes that began together.
+
+        Episode i has the same actions as it has alone after ``reset(first + i)``, but for round-off.
+
+        Raises:
+            ValueError: if the number of episodes changes without a `reset`, or as in `act`.
+        """
+        if not self.histories:
+            self.histories = [[] for _ in observations]
+        if len(observations) != len(self.histories):
+            raise ValueError(
+                f"{len(self.histories)} episodes are under way, but there are {len(observations)} "
+                "observations; call reset() before others"
+            )
+        for history, seen in zip(self.histories, observations, strict=True):
+            history.append(seen)
+            del history[: -self.planner.observed]
+        if self.done >= self.executed:
+            self._plan()
+        action: NDArray[np.float32] = self.plans[:, :, self.planner.observed - 1 + self.done]
+        self.done += 1
+        return action
+
+    def _plan(self) -> None:
+        stacked = [stack(history, self.planner.observed) for history in self.histories]
+        conditions = {name: torch.from_numpy(np.stack([row[name] for row in stacked])) for name in stacked[0]}
+        seed = self.seed * _PLANS + self.planned
+        self.plans = self.planner.plan(conditions, seed, self.episode).numpy()
+        self.planned, self.done = self.planned + 1, 0
+
+
+@dataclass(frozen=True)
+class Rollout:
+    """An episode as it went.
+
+    Attributes:
+        observations: (steps + 1, obs_dim).
+        actions: (steps, action_dim).
+        success: whether it reached its goal.
+        score: how well it went, 0 to 1.
+    """
+
+    observations: NDArray[np.float64]
+    actions: NDArray[np.float64]
+    success: bool
+    score: float
+
+
+def rollouts(
+    policy: Policy, make: Callable[[], Environment], seeds: Sequence[int], *, first: int = 0
+) -> list[Rollout]:
+    """Episodes side by side, one for each seed; plans are made for all of them at once.
+
+    Args:
+        policy: it is reset.
+        make: an environment for an episode.
+        seeds: of the episodes.
+        first: number of the first episode for the policy's own chance.
+    """
+    environments = [make() for _ in seeds]
+    policy.reset(first)
+    seen = [e.reset(seed) for e, seed in zip(environments, seeds, strict=True)]
+    observations, actions = [[o["observation"]] for o in seen], [[] for _ in seeds]  # type: ignore[var-annotated]
+    over, success = [False] * len(seeds), [False] * len(seeds)
+    while not all(over):
+        chosen = policy.act_many(seen)
+        for i, environment in enumerate(environments):
+            if over[i]:
+                continue
+            seen[i], over[i], success[i] = environment.step(chosen[i])
+            observations[i].append(seen[i]["observation"])
+            actions[i].append(chosen[i])
+    return [
+        Rollout(np.array(o, dtype=np.float64), np.array(a, dtype=np.float64), s, e.score)
+        for o, a, s, e in zip(observations, actions, success, environments, strict=True)
+    ]

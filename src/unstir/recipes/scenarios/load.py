@@ -1,0 +1,42 @@
+"""What `unstir train` reads for this domain: simulated scenes, or recorded tracks where a path is given."""
+
+from __future__ import annotations
+
+import warnings
+
+from unstir.recipes.scenarios.data import to_data
+from unstir.recipes.scenarios.default import SimulationSettings, simulated
+from unstir.recipes.scenarios.recorded import TrackSettings, read_scenes
+from unstir.recipes.scenarios.scenes import Scenes, join
+from unstir.recipes.settings import DataSettings
+from unstir.recipes.splits import Splits
+from unstir.settings import parse_settings
+
+
+def scenes_for(data: DataSettings) -> tuple[Scenes, Scenes]:
+    """Training and held-out scenes of the settings, as they are before any mirroring.
+
+    Raises:
+        FileNotFoundError: if there are no tracks at the path.
+        ValueError: if they cannot be used, or an option is wrong.
+    """
+    if data.path is None and data.name != "tracks":
+        return simulated(parse_settings(SimulationSettings, data.options), data.heldout, data.seed)
+    train, heldout, gaps = read_scenes(data)
+    if gaps is not None:
+        warnings.warn(gaps, stacklevel=2)
+    return train, heldout
+
+
+def load(data: DataSettings) -> Splits:
+    """The scenes as training data; errors as in `scenes_for`."""
+    train, heldout = scenes_for(data)
+    modes = None
+    if data.path is not None:
+        options = parse_settings(TrackSettings, data.options)
+        modes = options.modes
+        if options.mirror:
+            train = join([train, train.mirrored()])
+    first = to_data(train, modes=modes)
+    stride = first.conditions["past"].scaling.scale[0]
+    return Splits(first, to_data(heldout, modes=modes, scaling=first.scaling, stride=stride))
