@@ -4,16 +4,19 @@ The prior is a random source on the unit square with its potential; its denoiser
 training is needed. A model of `unstir train fields` takes its place in `infer` and `solve`.
 """
 
+import sys
+
 import torch
 
 from unstir.processes import VP
 from unstir.recipes.fields.exact import PairDenoiser, exact_posterior
+from unstir.recipes.fields.methods import ExactModel
 from unstir.recipes.fields.metrics import apart
 from unstir.recipes.fields.pictures import posterior_sheet
 from unstir.recipes.fields.poisson import PoissonProblem
 from unstir.recipes.fields.residual import Equation
 from unstir.recipes.fields.sensors import scattered
-from unstir.recipes.fields.task import ExactModel, infer, solve
+from unstir.recipes.fields.task import infer, solve
 
 problem = PoissonProblem(24)  # u = 0 at the edge
 truth = torch.cat(problem.draw(1, seed=3), dim=1)[0]  # (2, 24, 24): source, potential
@@ -44,4 +47,6 @@ for equation in (None, Equation(problem.residual, 0.1)):
     print(f"source {'with' if equation else 'without'} the equation: {wrong:.2f} away from the exact mean")
 
 picture = posterior_sheet(truth, seen, found.samples, ("source", "potential"), exact)
-picture.save("fields.png")
+path = sys.argv[1] if len(sys.argv) > 1 else "fields.png"
+picture.save(path)
+print(path)

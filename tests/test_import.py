@@ -13,7 +13,7 @@ import unstir
 
 ROOT = Path(unstir.__file__).parent
 FLOORS = {
-    **dict.fromkeys(("files", "memory", "settings", "noise", "brownian"), 0),
+    **dict.fromkeys(("files", "memory", "settings", "noise", "brownian", "notice", "extras"), 0),
     **dict.fromkeys(("spaces", "networks"), 1),
     "generators": 2,
     "processes": 3,

@@ -24,6 +24,9 @@ class Farm(Settings):
     name: str
     animal: Annotated[Cat | Dog, Field(discriminator="kind")] = Cat()
     barn: Cat = Cat()
+    sheds: dict[str, Cat] = Field(default={})
+    yard: tuple[Cat, ...] = ()
+    gate: Literal["open", "shut"] | tuple[Literal["open", "shut"], ...] = "open"
 
     @field_validator("name")
     @classmethod
@@ -45,7 +48,7 @@ def test_plain_data_become_settings():
         ({}, "'name' is missing"),
         ({"nam": "a"}, "unknown setting 'nam'; did you mean 'name'?"),
         ({"name": "a", "bran": {}}, "unknown setting 'bran'; did you mean 'barn'?"),
-        ({"name": "a", "zzz": 1}, "unknown setting 'zzz'; there are animal, barn, name"),
+        ({"name": "a", "zzz": 1}, "unknown setting 'zzz'; there are animal, barn, gate, name, sheds, yard"),
         ({"name": "a", "barn": {"wiskers": 3}}, "unknown setting 'barn.wiskers'; did you mean 'whiskers'?"),
         (
             {"name": "a", "animal": {"kind": "mlp", "brak": 3}},
@@ -56,6 +59,10 @@ def test_plain_data_become_settings():
         ({"name": "bad"}, "name: there is no farm 'bad'"),
         ({"name": "a", "animal": {"kind": "cow"}}, "'cow'"),
         ({"name": "a", "barn": 3}, "'barn' is 3"),
+        ({"name": "a", "sheds": {"old": {"wisker": 1}}}, "'sheds.old.wisker'; did you mean 'whiskers'?"),
+        ({"name": "a", "sheds": {"old": {"zzz": 1}}}, "'sheds.old.zzz'; there are kind, whiskers"),
+        ({"name": "a", "yard": [{}, {"zzz": 1}]}, "'yard.1.zzz'; there are kind, whiskers"),
+        ({"name": "a", "gate": "ajar"}, "the setting 'gate' is 'ajar', but input should be 'open' or 'shut'"),
     ],
 )
 def test_what_is_wrong_is_one_sentence(values, sentence):

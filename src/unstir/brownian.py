@@ -10,6 +10,7 @@ import math
 from collections.abc import Sequence
 from typing import TypeVar
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -128,7 +129,7 @@ class BrownianPath:
         z = self._normal(_address(octave, 2**levels + (place >> (_DEPTH - levels))))
         width = torch.exp2(octave.clamp(min=-_TOP) - levels.double())
         rest = torch.where(levels < _DEPTH, 0.5, share - place)
-        *middles, last = z * _expand((width * rest * (1.0 - rest)).sqrt().to(z.dtype), z)
+        *middles, last = z * _expand(_sqrt(width * rest * (1.0 - rest)).to(z.dtype), z)
         upper = _expand((place >> (_DEPTH - 1 - levels[:-1]) & 1).bool(), z)
         least, most = int(octave.min()), int(octave.max())
         powers = torch.stack([self._power(k) for k in range(least, most + 2)])
@@ -175,6 +176,11 @@ def _address(octave: N, node: N) -> N:
     """The number of a node: 0 is the octave's lower end, then its middles level by level, then its cells."""
     address: N = (octave - _LOWEST) * _NODES + node
     return address
+
+
+def _sqrt(values: Tensor) -> Tensor:
+    """The square root of float64, rounded correctly as in `at`: vector units of some CPUs miss the last bit."""
+    return torch.from_numpy(np.sqrt(values.cpu().numpy())).to(values.device)
 
 
 def _expand(values: Tensor, like: Tensor) -> Tensor:

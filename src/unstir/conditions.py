@@ -7,13 +7,14 @@ from numbers import Integral
 from typing import Any
 
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from unstir.model_settings import ModelConfig
 from unstir.networks import ConditionSettings
 from unstir.training import Scaling
 
-Condition = Mapping[str, int | str | Sequence[int | str] | Tensor]
+Condition = Mapping[str, int | float | str | Sequence[Any] | NDArray[Any] | Tensor]
 """``label``, ``vector`` and named conditions, each one for all samples or one for each."""
 
 
@@ -28,25 +29,41 @@ def tensors_of(
         condition: as in `Model.solve`.
         device: where the tensors go.
 
+    Returns:
+        By name: ``label`` (n,) int64, ``vector`` (n, length) and each named condition (n, *shape), float32
+        with NaN for what is not given.
+
     Raises:
-        ValueError: for a condition that the model does not take, a class that does not exist, or a
-            number of conditions that is neither 1 nor ``n``.
+        ValueError: for a condition that the model does not take, a class that does not exist, values that are
+            no numbers or infinite, or a number of conditions that is neither 1 nor ``n``.
     """
     result = {}
     for name, value in condition.items():
         if name == "label" and config.classes:
             result[name] = _labels(config.classes, n, value).to(device)
         elif name == "vector" and config.vector:
-            result[name] = _vectors(config.vector, n, value).to(device)
+            result[name] = _named(ConditionSettings(shape=(config.vector,)), n, name, value).to(device)
         elif name in config.conditions:
             result[name] = _named(config.conditions[name], n, name, value).to(device)
         else:
-            takes = [k for k, has in (("label", config.classes), ("vector", config.vector)) if has]
-            takes += config.conditions
-            raise ValueError(
-                f"this model takes no condition {name!r}; it takes {' and '.join(takes) or 'none'}"
-            )
+            takes = " and ".join(config.takes) or "none"
+            raise ValueError(f"this model takes no condition {name!r}; it takes {takes}")
     return result
+
+
+def needs_condition(config: ModelConfig, instead: str) -> str:
+    """The sentence for who asks a model for data without any condition that it knows with one only.
+
+    Args:
+        config: of the model, which names the conditions that it takes.
+        instead: what to do, the end of the sentence.
+    """
+    names = ["class" if name == "label" else name for name in config.takes]
+    verb = "is" if len(names) == 1 else "are"
+    return (
+        f"this model was trained without condition dropout, so it does not know data whose "
+        f"{' and '.join(names)} {verb} not given; {instead}"
+    )
 
 
 def class_number(names: Sequence[str], value: int | str | Tensor) -> int:
@@ -78,24 +95,27 @@ def _labels(names: Sequence[str], n: int, value: Any) -> Tensor:
     return torch.tensor([class_number(names, v) for v in values])
 
 
-def _vectors(length: int, n: int, value: Any) -> Tensor:
-    vectors = torch.as_tensor(value, dtype=torch.float32)
-    if vectors.ndim == 1:
-        vectors = vectors.expand(n, -1)
-    if vectors.shape != (n, length):
-        raise ValueError(
-            f"the condition 'vector' has shape ({n}, {length}) or ({length},), got {tuple(vectors.shape)}"
-        )
-    return vectors
-
-
 def _named(about: ConditionSettings, n: int, name: str, value: Any) -> Tensor:
-    values = torch.as_tensor(value, dtype=torch.float32)
-    if values.shape == about.shape:
-        values = values.expand(n, *about.shape)
-    if values.shape != (n, *about.shape):
+    shape = about.shape
+    try:
+        values = torch.as_tensor(value, dtype=torch.float32)
+    except (TypeError, ValueError, RuntimeError):
         raise ValueError(
-            f"the condition {name!r} has shape {(n, *about.shape)} or {about.shape}, "
-            f"got {tuple(values.shape)}"
+            f"the condition {name!r} is numbers of shape {(n, *shape)} or {shape}, got {_shown(value)}"
+        ) from None
+    if values.shape == shape or (values.ndim == 0 and shape == (1,)):
+        values = values.expand(n, *shape)
+    elif values.shape == (n,) and shape == (1,):
+        values = values[:, None]
+    if values.shape != (n, *shape):
+        raise ValueError(
+            f"the condition {name!r} has shape {(n, *shape)} or {shape}, got {tuple(values.shape)}"
         )
+    if bool(values.isinf().any()):
+        raise ValueError(f"the condition {name!r} is finite, or NaN where it is not given; got an infinity")
     return Scaling(about.shift, about.scale).to_internal(values)
+
+
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."

@@ -121,9 +121,11 @@ def knows_unconditional(about: Mapping[str, Any]) -> bool:
     """Whether a model saw data without their condition in training, by what was written about it.
 
     Args:
-        about: see `Model`; the settings of the training, or of the distillation. Where they say nothing the
-            answer is True.
+        about: see `Model`; the settings of the training, or of the distillation, or ``unconditional``, which
+            says that some of the training data came without. Where they say nothing the answer is True.
     """
+    if about.get("unconditional") is True:
+        return True
     for place in (("distillation", "settings"), ("settings", "training")):
         found: Any = about
         for key in place:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from unstir import __version__
-from unstir.conditions import Condition, class_number, tensors_of
+from unstir.conditions import Condition, class_number, needs_condition, tensors_of
 from unstir.denoisers import Denoiser, Network, Rescheduled
 from unstir.files import read_json, read_tensors, write_json, write_tensors
 from unstir.guidance import Composed, check_weight
@@ -60,9 +60,7 @@ class Model:
         )
         schedule = schedule_from_dict(config.schedule)
         self.denoiser = Network(module, schedule, TARGETS[config.target], config.sigma_data)
-        self.denoiser.unconditional = knows_unconditional(self.about) or not (
-            config.classes or config.vector or config.conditions
-        )
+        self.denoiser.unconditional = knows_unconditional(self.about) or not config.conditional
         self.denoiser.eval()
 
     @property
@@ -148,7 +146,8 @@ class Model:
 
         Raises:
             ValueError: for fewer than 1 sample or step, an unknown name or class, a condition that the model
-                does not take, or guidance that is none or that the model was not trained for.
+                does not take, no condition (and no ``guide``) for a model that was trained without condition
+                dropout, or guidance that is none or that the model was not trained for.
             FloatingPointError: if a state is not finite.
         """
         if n < 1:
@@ -157,6 +156,9 @@ class Model:
             raise ValueError(f"a batch holds at least 1 sample, got {batch}")
         defaults = self.config.sampling
         tensors = self.condition(n, condition or {})
+        if not (tensors or guide or self.denoiser.unconditional):
+            names = ", ".join(f"{name!r}: ..." for name in self.config.takes)
+            raise ValueError(needs_condition(self.config, f"give condition={{{names}}}"))
         denoiser: Denoiser = self.denoiser
         if schedule is not None:
             denoiser = Rescheduled(denoiser, schedule)
@@ -341,7 +343,7 @@ class Model:
         return x
 
     def describe(self) -> dict[str, Any]:
-        """The model in a dozen plain values, for people."""
+        """The model in a few plain values, for people."""
         config = self.config
         return {
             "event": " x ".join(str(size) for size in config.event),
@@ -351,6 +353,10 @@ class Model:
             "target": config.target,
             "sigma_data": round(config.sigma_data, 4),
             "classes": len(config.classes),
+            "conditions": ", ".join(
+                f"{name} {'x'.join(map(str, c.shape))} ({c.how})" for name, c in config.conditions.items()
+            )
+            or "none",
             "solver": f"{config.sampling.solver}, {config.sampling.steps} steps",
             "guidance": config.sampling.guidance,
             "trained_samples": self.about.get("samples"),

@@ -76,6 +76,17 @@ class ModelConfig(Settings):
     conditions: dict[str, ConditionSettings] = Field(default={}, description="further conditions by name")
     sampling: SamplingSettings = SamplingSettings()
 
+    @property
+    def conditional(self) -> bool:
+        """Whether the model takes a condition of any kind."""
+        return bool(self.classes or self.vector or self.conditions)
+
+    @property
+    def takes(self) -> tuple[str, ...]:
+        """The names of the conditions that the model takes."""
+        plain = (("label", bool(self.classes)), ("vector", bool(self.vector)))
+        return (*(name for name, has in plain if has), *self.conditions)
+
     @field_validator("schedule", mode="before")
     @classmethod
     def _named_schedule(cls, value: Any) -> Any:

@@ -77,6 +77,7 @@ class Stream(IntEnum):
     FIELD_POSTERIOR = 132
     FIELD_KNOWN = 133
     AUDIO_COPY = 135
+    GAUSSIAN_BASELINE = 140
     BROWNIAN = 240
 
 

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
-from typing import Any, TypeVar, get_args
+from typing import Annotated, Any, TypeVar, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 S = TypeVar("S", bound="Settings")
+
+Count = Annotated[int, Field(gt=0)]
+"""A whole number above 0."""
+
+_BRANCH = re.compile(r"[a-z-]+\[.*\]")
+"""How pydantic writes in a place which branch of a union it tried, such as literal['sine','cosine']."""
 
 
 class Settings(BaseModel):
@@ -72,11 +79,12 @@ def _sentence(kind: type[Settings], error: ValidationError) -> str:
 
 
 def _fields(kind: type[Settings], place: list[str]) -> list[str]:
-    """A place without the tags of discriminated unions, which are part of it but no fields."""
+    """A place without the tags and branches of unions, which are part of it but no fields."""
     return [
         name
         for i, name in enumerate(place)
-        if i + 1 == len(place) or name in _known_keys(kind, place[:i]) or not _is_tag(kind, place[:i], name)
+        if name in _known_keys(kind, place[:i])
+        or not (_BRANCH.fullmatch(name) or (i + 1 < len(place) and _is_tag(kind, place[:i], name)))
     ]
 
 
@@ -91,19 +99,31 @@ def _known_keys(kind: type[Settings], place: list[str]) -> list[str]:
 
 def _at(kind: type[Settings], place: list[str]) -> list[type[BaseModel]]:
     """The settings classes that may be at a place."""
-    current: list[type[BaseModel]] = [kind]
+    current: list[Any] = [kind]
     for name in place:
-        fields = [model.model_fields[name] for model in current if name in model.model_fields]
-        if fields:
-            current = [model for field in fields for model in _models_in(field.annotation)]
-        else:  # the tag of a discriminated union, which is part of the place but not a field
-            current = [
-                m for m in current if "kind" in m.model_fields and m.model_fields["kind"].default == name
-            ]
-    return current
+        current = [leaf for one in current for inside in _inside(one, name) for leaf in _leaves(inside)]
+    return [one for one in current if _is_model(one)]
 
 
-def _models_in(annotation: Any) -> list[type[BaseModel]]:
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+def _inside(annotation: Any, name: str) -> list[Any]:
+    """What the part of this name has for an annotation: a field, a value of a mapping or of a sequence."""
+    if not _is_model(annotation):
+        values = get_args(annotation)
+        return list(values[1:] if issubclass(get_origin(annotation), Mapping) else values)
+    fields = annotation.model_fields
+    if name in fields:
+        return [fields[name].annotation]
+    # The tag of a discriminated union is part of the place but not a field.
+    return [annotation] if "kind" in fields and fields["kind"].default == name else []
+
+
+def _leaves(annotation: Any) -> list[Any]:
+    """The settings classes, mappings and sequences that an annotation allows."""
+    origin = get_origin(annotation)
+    if _is_model(annotation) or (isinstance(origin, type) and issubclass(origin, Mapping | Sequence)):
         return [annotation]
-    return [model for part in get_args(annotation) for model in _models_in(part)]
+    return [leaf for part in get_args(annotation) for leaf in _leaves(part)]
+
+
+def _is_model(annotation: Any) -> bool:
+    return isinstance(annotation, type) and issubclass(annotation, BaseModel)

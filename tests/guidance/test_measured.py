@@ -250,3 +250,39 @@ def test_bad_measurements_are_refused_in_one_sentence():
         MMPS(prior, Y, MATRIX, 0.1, iterations=0)
     with pytest.raises(ValueError, match="'gmres' or 'cg', got 'lu'"):
         MMPS(prior, Y, MATRIX, 0.1, method="lu")
+
+
+def sharing(count):
+    """A prior of one number with a little of its own in each of ``count`` entries, all of them measured."""
+    covariance = torch.ones(count, count, dtype=torch.float64) + 0.01 * torch.eye(count, dtype=torch.float64)
+    return Gaussian(VP(), torch.zeros(count, dtype=torch.float64), covariance=covariance)
+
+
+def test_damping_leaves_pigdm_as_it_is_where_its_one_variance_is_right():
+    prior = Gaussian(VP(), MEAN, std=0.7)
+    plain, damped = (PiGDM(prior, Y, MATRIX, NOISE, damped=d)(X, 0.5).mean for d in (False, True))
+    close(damped, plain, atol=1e-12)
+
+
+def test_damping_ends_the_overshoot_of_measurements_that_share_their_uncertainty():
+    count, t = 64, torch.tensor([0.9])
+    prior, y = sharing(count), torch.ones(count, dtype=torch.float64)
+    eye = torch.eye(count, dtype=torch.float64)
+    x = torch.zeros(1, count, dtype=torch.float64)
+    exact = given(prior, y, eye, 0.5)(x, t).mean.mean()
+    plain, damped = (PiGDM(prior, y, eye, 0.5, damped=d)(x, t).mean.mean() for d in (False, True))
+    assert 0.9 < float(exact) < 1.0
+    assert float(plain) > 20.0
+    assert float(damped) == pytest.approx(float(exact), abs=1e-3)
+
+
+def test_with_damping_pigdm_stays_near_the_posterior_where_it_grows_without_bounds():
+    count = 64
+    prior, y = sharing(count), torch.ones(count, dtype=torch.float64)
+    eye = torch.eye(count, dtype=torch.float64)
+    apart = []
+    for damped in (False, True):
+        x = sample(PiGDM(prior, y, eye, 0.5, damped=damped), (64, count), steps=20, seed=1).x
+        apart.append(float((x.mean() - 1.0).abs()))
+    assert apart[0] > 10.0
+    assert apart[1] < 0.1

@@ -6,18 +6,17 @@ import pytest
 import torch
 
 from unstir.networks import Agents, AgentsSettings, ConditionSettings, build_network
-from unstir.networks.poses import own_frame, velocity
+from unstir.networks.poses import meeting_features, own_frame, velocity
 
 CHANNELS, AGENTS, PAST, SEGMENTS, TOKENS = 6, 5, 4, 3, 2
 SHAPES = {"past": (AGENTS, PAST, 2), "kind": (AGENTS,), "map": (SEGMENTS, 4), "tokens": (AGENTS, TOKENS)}
 CONDITIONS = {name: ConditionSettings(shape=shape, how="own") for name, shape in SHAPES.items()}
 
 
-def network(**options) -> Agents:
+def network(points: int = 2, **options) -> Agents:
     """One whose zero-initialised layers were moved off zero."""
-    net = build_network(
-        AgentsSettings(width=16, layers=2, heads=4, **options), (CHANNELS, AGENTS), conditions=CONDITIONS
-    ).double()
+    settings = AgentsSettings(width=16, layers=2, heads=4, points=points, **options)
+    net = build_network(settings, (CHANNELS, AGENTS), conditions=CONDITIONS).double()
     generator = torch.Generator().manual_seed(1)
     with torch.no_grad():
         for parameter in net.parameters():
@@ -48,15 +47,17 @@ def scene(batch: int = 2, absent: int = 1) -> tuple[torch.Tensor, dict[str, torc
 LEVEL = torch.tensor([-1.0, 2.0], dtype=torch.float64)
 
 
-def test_permuting_the_agents_permutes_the_result():
-    net, (x, given) = network(), scene()
+@pytest.mark.parametrize("points", [0, 2])
+def test_permuting_the_agents_permutes_the_result(points):
+    net, (x, given) = network(points), scene()
     order = torch.tensor([3, 0, 4, 2, 1])
     moved = {name: value if name == "map" else value[:, order] for name, value in given.items()}
     torch.testing.assert_close(net(x[:, :, order], LEVEL, **moved), net(x, LEVEL, **given)[:, :, order])
 
 
-def test_turning_and_moving_past_and_map_together_changes_nothing():
-    net, (x, given) = network(), scene()
+@pytest.mark.parametrize("points", [0, 2])
+def test_turning_and_moving_past_and_map_together_changes_nothing(points):
+    net, (x, given) = network(points), scene()
     angle = 0.7
     turn = torch.tensor([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]]).double()
     shift = torch.tensor([5.0, -2.0]).double()
@@ -92,7 +93,7 @@ def test_more_empty_rows_change_nothing():
     }
     net = network()
     small = build_network(
-        AgentsSettings(width=16, layers=2, heads=4), (CHANNELS, 3), conditions=conditions
+        AgentsSettings(width=16, layers=2, heads=4, points=2), (CHANNELS, 3), conditions=conditions
     ).double()
     small.load_state_dict(net.state_dict())
     fewer = {name: value if name == "map" else value[:, :3] for name, value in given.items()}
@@ -164,6 +165,50 @@ def test_the_own_frame_looks_ahead_and_to_the_left():
 def test_the_velocity_of_even_motion_is_exact():
     past = torch.arange(6.0).double()[:, None] * torch.tensor([0.3, -0.4]).double()
     torch.testing.assert_close(velocity(past), torch.tensor([0.3, -0.4]).double())
+
+
+def test_two_who_will_meet_see_it_and_those_who_pass_see_how_far():
+    # At one time after now: the first walks 4 ahead, the second crosses its way at (2, 0), the third stays.
+    places = torch.tensor([[[[0.0, 0.0], [4.0, 0.0]], [[2.0, 2.0], [2.0, -2.0]], [[0.0, 1.0], [0.0, 1.0]]]])
+    rotation = torch.tensor([[1.0, 0.0], [0.0, 1.0]]).expand(1, 3, 2, 2)
+    seen = meeting_features(places, rotation)[0, :, :, 0]
+    distance, least = math.hypot(2.0, 2.0), 1.0
+    way = torch.tensor([-2.0, -2.0]) * math.log1p(distance) / distance
+    torch.testing.assert_close(seen[0, 1], torch.tensor([*way, math.exp(-(distance**2) / 2), 1.0]))
+    far = math.hypot(4.0, 1.0)
+    torch.testing.assert_close(seen[2, 0, 2:], torch.tensor([math.exp(-(far**2) / 2), math.exp(-least / 2)]))
+    # The same way from the other side, in a frame that looks along -y: 2 behind, and 2 to the left.
+    turned = torch.tensor([[0.0, 1.0], [-1.0, 0.0]]).expand(1, 3, 2, 2)
+    torch.testing.assert_close(
+        meeting_features(places, turned)[0, 1, 0, 0, :2], -way * torch.tensor([-1.0, 1.0])
+    )
+
+
+def test_how_two_see_each_other_turns_with_the_scene():
+    generator = torch.Generator().manual_seed(3)
+    places = torch.randn(2, 4, 3, 2, generator=generator).double()
+    angles = torch.randn(2, 4, generator=generator).double()
+
+    def rotations(angle: torch.Tensor) -> torch.Tensor:
+        rows = [torch.stack([angle.cos(), -angle.sin()], -1), torch.stack([angle.sin(), angle.cos()], -1)]
+        return torch.stack(rows, dim=-2)
+
+    turn = rotations(torch.tensor(1.1).double())
+    there = meeting_features(places @ turn.T + torch.tensor([3.0, -1.0]).double(), rotations(angles + 1.1))
+    torch.testing.assert_close(there, meeting_features(places, rotations(angles)))
+
+
+def test_a_future_in_the_state_is_seen_by_all_others_and_by_nobody_else():
+    x, given = scene(absent=0)
+    net = network(2)
+    seen = net.scene(x, given)
+    state = x.transpose(1, 2)
+    moved = state.clone()
+    moved[:, 1] += 1.0
+    change = (net.meetings(moved, seen) - net.meetings(state, seen)).abs().sum(dim=(0, 3)) > 1e-6
+    wanted = torch.zeros(AGENTS, AGENTS, dtype=torch.bool)
+    wanted[1], wanted[:, 1], wanted[1, 1] = True, True, False
+    assert change.equal(wanted)
 
 
 @pytest.mark.parametrize(

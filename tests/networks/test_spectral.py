@@ -12,6 +12,7 @@ from unstir.networks.build import UNetSettings, fitted
 from unstir.networks.modes import hat_functions, hats_for, modes_of, transform, wave_grid, wave_numbers
 from unstir.networks.spectrum import Preconditioner, Spectrum, measure_spectrum
 from unstir.processes import VP
+from unstir.settings import parse_settings
 from unstir.training import ArrayData
 
 LOG_SNR = torch.tensor([-3.0, 2.0])
@@ -254,3 +255,49 @@ def test_it_learns_a_field_of_two_channels_that_one_equation_joins():
 def test_what_does_not_fit_is_one_sentence(settings, event, sentence):
     with pytest.raises(ValueError, match=sentence):
         build_network(SpectralSettings.model_validate(settings), event)
+
+
+@pytest.mark.parametrize("boundary", ["periodic", "cosine", "sine"])
+def test_a_network_that_was_asked_in_inference_mode_can_be_trained_afterwards(boundary):
+    space = (11, 13)  # a size that no other test has cached the modes of
+    module = build((1, *space), boundary=boundary, spectrum=Spectrum(deviation=1.0, levels=((0.5, 0.1),)))
+    x = field(2, 1, *space)
+    with torch.inference_mode():
+        seen = module(x, LOG_SNR)
+    module(x, LOG_SNR).square().sum().backward()
+    assert all(p.grad is not None for p in module.parameters())
+    torch.testing.assert_close(seen, module(x, LOG_SNR).detach())
+
+
+@pytest.mark.parametrize("spectrum", [None, Spectrum(deviation=1.0, levels=((0.5, 0.2, 0.1),))])
+@pytest.mark.parametrize(
+    ("dtype", "tolerance"), [(torch.float64, 1e-4), (torch.bfloat16, 0.1), (torch.float16, 0.02)]
+)
+def test_a_network_changes_its_type(spectrum, dtype, tolerance):
+    first, module = (build((1, 6, 5), spectrum=spectrum) for _ in range(2))
+    x = field(2, 1, 6, 5)
+    with torch.no_grad():
+        before = first(x, LOG_SNR)
+        other = module.to(dtype)(x.to(dtype), LOG_SNR)  # the first that it is asked
+        assert other.dtype == dtype
+        scale = float(before.abs().max())
+        torch.testing.assert_close(other.float(), before, rtol=0, atol=tolerance * scale)
+        assert module.float()(x, LOG_SNR).dtype == torch.float32
+
+
+@pytest.mark.parametrize(
+    ("levels", "sentence"),
+    [
+        ([[1.0, 2.0], [1.0]], "for every one; got 2, 1"),
+        ([[]], "at least one level"),
+        ([], "no channel"),
+    ],
+)
+def test_a_ragged_spectrum_is_one_sentence(levels, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        parse_settings(Spectrum, {"deviation": 1.0, "levels": levels})
+
+
+def test_a_wrong_boundary_is_named_by_its_field():
+    with pytest.raises(ValueError, match=r"^the setting 'boundary' is 'open', but input should be"):
+        parse_settings(SpectralSettings, {"boundary": "open"})

@@ -20,10 +20,14 @@ CONDITIONS = {
 
 def opened(module):
     """With weights that are not zero: gates and the last layer begin there."""
-    torch.manual_seed(0)
+    generator = torch.Generator().manual_seed(0)
     for parameter in module.parameters():
-        nn.init.normal_(parameter, std=0.2)
+        nn.init.normal_(parameter, std=0.2, generator=generator)
     return module
+
+
+def normal(*shape, seed=1):
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
 
 
 def build(channels=2, dims=1, **changes):
@@ -49,7 +53,7 @@ def test_the_output_has_the_shape_of_the_event(cells, channels, patch, variance)
 @pytest.mark.parametrize("space", [(6,), (4, 6), (2, 4, 6)])
 @pytest.mark.parametrize("patch", [1, 2])
 def test_cutting_into_patches_and_joining_them_loses_nothing(space, patch):
-    x = torch.randn(3, 2, *space)
+    x = normal(3, 2, *space)
     tokens = to_patches(x, patch)
     assert tokens.shape == (3, x[0, 0].numel() // patch ** len(space), 2 * patch ** len(space))
     assert torch.equal(from_patches(tokens, space, patch), x)
@@ -63,8 +67,8 @@ def test_a_patch_holds_neighbouring_cells_of_all_channels():
 
 def test_the_output_begins_at_zero_and_a_block_as_the_identity():
     assert Transformer(2, width=16, layers=2, heads=2, classes=2, variance=True)(X, LOG_SNR).eq(0).all()
-    tokens = torch.randn(2, 5, 16)
-    assert torch.equal(Block(16, 2, 8, 0.0)(tokens, torch.randn(2, 8)), tokens)
+    tokens = normal(2, 5, 16)
+    assert torch.equal(Block(16, 2, 8, 0.0)(tokens, normal(2, 8, seed=2)), tokens)
 
 
 def test_without_positions_the_order_of_the_cells_means_nothing():
@@ -99,7 +103,7 @@ def test_neighbours_along_an_axis_differ_alike_wherever_they_are():
 
 def test_one_network_takes_events_of_any_length():
     module = build()
-    assert module(torch.randn(2, 2, 24), LOG_SNR).shape == (2, 2, 24)
+    assert module(normal(2, 2, 24), LOG_SNR).shape == (2, 2, 24)
 
 
 @pytest.mark.parametrize("cell", [0, 5])
@@ -125,7 +129,7 @@ def inputs(batch=3):
 
 def test_gradients_reach_every_input():
     module, more = build(vector=2, conditions=CONDITIONS), inputs()
-    given = {"x": torch.randn(3, 2, 6), "log_snr": torch.zeros(3), "vector": torch.ones(3, 2), **more}
+    given = {"x": normal(3, 2, 6), "log_snr": torch.zeros(3), "vector": torch.ones(3, 2), **more}
     for value in given.values():
         value.requires_grad_()
     module(**given).square().sum().backward()
@@ -138,7 +142,7 @@ def test_gradients_reach_every_parameter():
     vector = torch.tensor([[1.0, 2.0], [torch.nan, 0.0], [0.5, 0.1]])
     more["observation"][0, 0, 0] = torch.nan
     more["picture"][1, 0, 0, 0] = torch.nan
-    out = module(torch.randn(3, 2, 6), torch.zeros(3), torch.tensor([0, 1, -1]), vector, **more)
+    out = module(normal(3, 2, 6), torch.zeros(3), torch.tensor([0, 1, -1]), vector, **more)
     out.square().sum().backward()
     for name, parameter in module.named_parameters():
         assert parameter.grad is not None, name
@@ -164,8 +168,7 @@ def test_label_minus_one_is_no_label_and_labels_differ():
 
 
 def test_training_opens_every_parameter():
-    torch.manual_seed(0)
-    module = Transformer(2, width=16, layers=2, heads=2, classes=2)
+    module = build_network(TransformerSettings(width=16, layers=2, heads=2), (2, 6), classes=2, seed=0)
     before = [parameter.clone() for parameter in module.parameters()]
     optimizer = torch.optim.Adam(module.parameters(), lr=0.05)
     for _ in range(

@@ -1,14 +1,16 @@
 """A check trains what it is told to, holds numbers against limits, and keeps what it made."""
 
 import json
+from types import SimpleNamespace
 
 import pytest
 import torch
 
-from unstir.recipes import find_recipe
+from unstir.evaluation.evaluate import Evaluation, Figure
+from unstir.recipes import RECIPES, find_recipe
 from unstir.recipes.check import CHECKS, run_check
 from unstir.recipes.numbers import Number
-from unstir.recipes.standing import gaussian_samples
+from unstir.recipes.standing import gaussian_samples, numbers_of
 
 
 def tiny(samples=256):
@@ -64,11 +66,23 @@ def test_an_unknown_recipe_and_no_budget_are_said(tmp_path):
         run_check("digits", tmp_path, seconds=0.0)
 
 
-def test_every_recipe_has_a_check_or_needs_its_own_data():
-    from unstir.recipes import DOMAINS, RECIPES
-
+def test_every_recipe_has_a_check_or_says_which_one_covers_it(tmp_path):
     for name, build in RECIPES.items():
-        assert name in CHECKS or build().data.source in DOMAINS
+        if name not in CHECKS:
+            assert build().data.source in CHECKS
+            with pytest.raises(ValueError, match=f"unstir check {build().data.source}"):
+                run_check(name, tmp_path)
+
+
+def test_a_limit_of_what_was_not_measured_is_an_error():
+    figures = {
+        name: Figure(1.0, 1.0, "lower", "")
+        for name in ("frechet_matched", "sliced_wasserstein", "nearest_distance", "precision", "recall")
+    }
+    result = SimpleNamespace(evaluation=Evaluation(figures, None, {}))
+    assert numbers_of(result, result.evaluation, {"recall": ">= 1"})["recall"].ok
+    with pytest.raises(ValueError, match="'label_accuracy', which was not measured"):
+        numbers_of(result, result.evaluation, {"label_accuracy": ">= 0.9"})
 
 
 def test_the_gaussian_baseline_has_the_mean_and_covariance_of_each_class():
@@ -85,3 +99,10 @@ def test_the_gaussian_baseline_has_the_mean_and_covariance_of_each_class():
     few = gaussian_samples(x[:3].reshape(3, 3, 1), None, None, 10, seed=0)
     assert few.shape == (10, 3, 1)
     assert bool(few.isfinite().all())
+
+
+def test_a_sample_of_the_baseline_is_the_same_whatever_their_number():
+    x = torch.linspace(0, 1, 60).reshape(20, 3).square()
+    many = gaussian_samples(x, None, None, 100, seed=2)
+    torch.testing.assert_close(gaussian_samples(x, None, None, 1, seed=2), many[:1])
+    assert not torch.allclose(gaussian_samples(x, None, None, 1, seed=3), many[:1])

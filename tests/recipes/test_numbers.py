@@ -27,9 +27,16 @@ def test_a_limit_is_kept_or_not(value, limit, ok):
     assert Number(value, limit).ok is ok
 
 
-def test_a_limit_that_cannot_be_read_is_refused():
+@pytest.mark.parametrize("limit", ["about 3", ">= abc", "a to b", "1 to x", ">= nan", "0 to inf", ">=0.9"])
+def test_a_limit_that_cannot_be_read_is_refused(limit):
     with pytest.raises(ValueError, match="a limit reads like"):
-        Number(1.0, "about 3")
+        Number(1.0, limit)
+
+
+def test_a_limit_that_nothing_can_keep_is_refused():
+    with pytest.raises(ValueError, match="from the lower to the higher value, got '3 to 1'"):
+        Number(1.0, "3 to 1")
+    assert Number(1.0, "1 to 1").ok
 
 
 def test_numbers_are_json_without_nan():

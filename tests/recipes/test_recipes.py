@@ -26,7 +26,7 @@ def test_settings_survive_yaml(name):
     assert to_yaml(again) == to_yaml(settings)
 
 
-@pytest.mark.parametrize("name", [name for name in RECIPES if name != "cifar10"])
+@pytest.mark.parametrize("name", ["digits", "mnist", *DENSITIES])  # the domains build theirs themselves
 def test_settings_build_a_model_that_samples(name):
     x = np.random.default_rng(0).uniform(0, 255, (400, *EVENTS.get(name, (2,)))).astype(np.float32)
     data = ArrayData(x, np.arange(400) % 2, scaling=range_scaling(0.0, 255.0))
@@ -49,6 +49,8 @@ def test_an_unknown_recipe_or_density_is_answered_with_the_nearest():
         find_recipe("digit")
     with pytest.raises(ValueError, match="unknown density 'ring'; did you mean 'rings'"):
         load_data(DataSettings(source="density", name="ring"))
+    with pytest.raises(ValueError, match=r"^source: unknown source 'digit'; did you mean 'digits'\?"):
+        parse_settings(DataSettings, {"source": "digit"})
 
 
 def test_digits_are_the_uci_digits():

@@ -19,7 +19,7 @@ from unstir import noise
 from unstir.denoisers import Denoiser, GaussianMixture
 from unstir.guidance.measurements import blur, downsample, heat, mask
 from unstir.model import Model, ModelConfig
-from unstir.networks import MLPSettings, UNetSettings
+from unstir.networks import ConditionSettings, MLPSettings, UNetSettings
 from unstir.processes import VE, VP
 from unstir.recipes.inverses import (
     Prior,
@@ -475,12 +475,17 @@ def test_masks_come_one_for_all_or_one_for_each_with_or_without_the_channel_axis
 
 def test_a_model_that_never_saw_data_without_their_class_is_asked_with_one():
     made = model_of((1, 4, 4))
+    made.config = made.config.model_copy(update={"classes": ("a", "b")})
     made.denoiser.unconditional = False
     y = torch.ones(1, 16)
     part = Measured(y, mask(torch.ones(1, 4, 4, dtype=torch.bool)), y.reshape(1, 1, 4, 4), "mask")
     with pytest.raises(ValueError, match="give one \\(--class\\)"):
         restore(made, [part], 0.1, n=3, steps=3)
     check_condition(made, {"label": 0})
+    speed = {"speed": ConditionSettings(shape=(1,))}
+    made.config = made.config.model_copy(update={"classes": (), "conditions": speed})
+    with pytest.raises(ValueError, match=r"whose speed is not given; it cannot be given on the command line"):
+        check_condition(made, None)
     check_condition(model_of((1, 4, 4)), None)
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from unstir.recipes.splits import range_scaling, split, take
-from unstir.training import ArrayData
+from unstir.training import ArrayData, ConditionArray
 
 
 def rows(part):
@@ -58,3 +58,31 @@ def test_some_rows_keep_labels_and_vectors():
 def test_range_scaling_maps_the_range_to_minus_one_to_one():
     scaling = range_scaling(-2.0, 6.0)
     assert (scaling.shift, scaling.scale) == ((2.0,), (4.0,))
+
+
+def test_what_is_read_when_asked_for_stays_so(tmp_path):
+    class Squares:
+        """Rows that are made when asked for; counts how many were."""
+
+        shape, ndim, dtype, made = (20, 2), 2, np.dtype(np.float32), 0
+
+        def __len__(self):
+            return 20
+
+        def __getitem__(self, key):
+            rows = np.arange(20)[key]
+            self.made += len(rows)
+            return np.stack([rows, rows**2], axis=1).astype(np.float32)
+
+    np.save(tmp_path / "x.npy", np.arange(20.0)[:, None])
+    squares = Squares()
+    conditions = {"square": ConditionArray(squares), "plain": ConditionArray(np.ones((20, 1)))}
+    whole = ArrayData(np.load(tmp_path / "x.npy", mmap_mode="r"), conditions=conditions)
+    train, heldout = split(whole, 0.2)
+    assert squares.made == 0
+    assert type(train.conditions["plain"].values) is np.ndarray
+    for part in (train, heldout, take(train, np.array([3, 0]))):
+        squares.made = 0
+        x, condition = part.batch(slice(0, 2))
+        assert squares.made == 2
+        assert (condition["square"][:, 1] == x[:, 0] ** 2).all()

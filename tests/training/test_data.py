@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from unstir.training import ArrayData, Scaling
+from unstir.training import ArrayData, ConditionArray, Scaling
 
 
 @pytest.mark.parametrize("event", [(3,), (3, 5), (3, 4, 5), (3, 2, 4, 5)], ids=str)
@@ -63,3 +63,46 @@ def test_data_that_do_not_match_are_refused():
     for empty in (np.zeros((0, 2)), np.zeros(5)):
         with pytest.raises(ValueError, match="at least one sample"):
             ArrayData(empty)
+
+
+def test_unscaled_data_are_in_their_own_units_conditions_too():
+    values = np.arange(10.0).reshape(5, 2)
+    named = {"wind": ConditionArray(values, scaling=Scaling((1.0, 2.0), (3.0, 4.0)), drop=0.5)}
+    data = ArrayData(values + 1.0, scaling=Scaling((4.0,), (2.0,)), conditions=named)
+    x, condition = data.unscaled().batch(slice(None))
+    assert x.tolist() == (values + 1.0).tolist()
+    assert condition["wind"].tolist() == values.tolist()
+    assert data.unscaled().conditions["wind"].drop == 0.5
+    inside = data.batch(slice(None))[1]["wind"].numpy()
+    np.testing.assert_allclose(inside, (values - [1.0, 2.0]) / [3.0, 4.0], rtol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["x", "log_snr", "x_t", "t", "a.b", "", "label", "vector"])
+def test_a_condition_of_a_name_that_cannot_be_one_is_refused(name):
+    with pytest.raises(ValueError, match="the name of a condition is a word such as 'observation'"):
+        ArrayData(np.zeros((5, 2)), conditions={name: ConditionArray(np.zeros((5, 1)))})
+
+
+@pytest.mark.parametrize(
+    ("shape", "values", "sentence"),
+    [
+        ((5,), {}, r"at least one entry a sample, got \(5,\)"),
+        ((5, 0), {}, "at least one entry a sample"),
+        ((5, 3), {"how": "embd"}, "a condition enters by embed, channels, image, own; got 'embd'"),
+        ((5, 3), {"scaling": Scaling((0.0, 0.0), (1.0, 1.0))}, "one shift and scale, or by 3 of each"),
+        ((5, 3), {"drop": 7.0}, "for a share of the samples, 0 to 1, got 7.0"),
+        ((5, 3), {"drop": -0.1}, "for a share of the samples"),
+        ((5, 3), {"drop": float("nan")}, "for a share of the samples"),
+    ],
+)
+def test_a_condition_that_cannot_be_one_is_one_sentence(shape, values, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        ConditionArray(np.zeros(shape), **values)
+
+
+def test_a_condition_is_finite_or_not_given():
+    ConditionArray(np.array([[1.0], [np.nan]]))
+    with pytest.raises(ValueError, match="finite, or NaN where not given"):
+        ConditionArray(np.array([[1.0], [np.inf]]))
+    with pytest.raises(ValueError, match="a scaling is finite"):
+        Scaling((np.inf,), (1.0,))

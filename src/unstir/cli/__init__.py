@@ -7,6 +7,7 @@ interruption.
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Callable
 
 import typer
@@ -18,7 +19,7 @@ from unstir.cli.physics import simulate
 from unstir.cli.restore import edit, interpolate, restore
 from unstir.cli.runs import to_yaml
 from unstir.cli.sampling import evaluate, likelihood, report, sample, tune
-from unstir.cli.shared import console, fail
+from unstir.cli.shared import console, fail, say_notice
 from unstir.cli.training import demo, distill, recipes, train
 
 app = typer.Typer(
@@ -40,6 +41,7 @@ app.add_typer(bench, name="bench")
 
 def main() -> None:
     """Run the command line; every error ends in one sentence and a fitting exit code."""
+    warnings.showwarning = say_notice
     console.quiet = os.environ.get("RANK", "0") != "0"  # of several processes the first one speaks
     try:
         app(standalone_mode=True)

@@ -3,19 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 from rich.console import Console
 from rich.markup import escape
 
 from unstir.cli.shared import console, print_numbers
-
-if TYPE_CHECKING:
-    from unstir.recipes.run import Report
 
 
 def check(
@@ -33,15 +28,15 @@ def check(
 ) -> None:
     """Train a recipe's default and hold every number against its limit; exit 1 if one falls short."""
     from unstir.recipes.check import Interrupted, run_check
+    from unstir.recipes.progress import training_lines
 
     folder = out or Path("runs") / f"check-{name}"
     teller = Console(stderr=True) if as_json else console
-    with _telling(teller) as report:
-        try:
-            result = run_check(name, folder, seconds=seconds, data=data, report=report)
-        except Interrupted as stopped:
-            teller.print(escape(str(stopped)), soft_wrap=True)
-            raise typer.Exit(130) from None
+    try:
+        result = run_check(name, folder, seconds=seconds, data=data, report=training_lines(teller))
+    except Interrupted as stopped:
+        teller.print(escape(str(stopped)), soft_wrap=True)
+        raise typer.Exit(130) from None
     if as_json:
         print(json.dumps(result.to_dict(), indent=2))
     else:
@@ -52,11 +47,3 @@ def check(
         )
     if not result.ok:
         raise typer.Exit(1)
-
-
-@contextmanager
-def _telling(teller: Console) -> Iterator[Report]:
-    """Sentences, and a line for every tenth of a training."""
-    from unstir.recipes.progress import training_lines
-
-    yield training_lines(teller)

@@ -83,6 +83,7 @@ def sample(
     from unstir.recipes.domain import Options
     from unstir.recipes.domain_run import home_of
     from unstir.recipes.export import check_suffix, save_samples
+    from unstir.recipes.measured import check_condition
 
     model = load(folder, device=device_named(device))
     place = folder if folder.is_dir() else Path()  # a model of the Hub has no folder here
@@ -111,6 +112,8 @@ def sample(
     guide = model.all_of(classes, guidance) if classes else None
     if classifier is not None:
         guide = by_classifier(folder, model, classifier, window, condition)
+    if not classes:
+        check_condition(model, condition)
     solution = model.solve(
         n,
         steps=steps,

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import sys
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TextIO
 
 import typer
 from rich.console import Console
 from rich.markup import escape
+
+from unstir.notice import Notice
 
 if TYPE_CHECKING:
     from unstir.recipes.numbers import Number
@@ -49,6 +52,21 @@ def print_numbers(numbers: Mapping[str, Number]) -> None:
     for key, number in numbers.items():
         if number.meaning:
             console.print(f"[dim]{escape(key)}: {escape(number.meaning)}[/]", soft_wrap=True)
+
+
+def say_notice(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
+    """Show a warning: a notice about a user's data as its sentence, any other as Python does."""
+    if issubclass(category, Notice):
+        errors.print(f"[yellow]note:[/] {escape(str(message))}")
+    else:
+        (file or sys.stderr).write(warnings.formatwarning(message, category, filename, lineno, line))
 
 
 def device_named(name: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Annotated, Literal
 
 import torch
@@ -16,9 +16,8 @@ from unstir.networks.spectral import Data, SpectralSettings
 from unstir.networks.transformer import TransformerSettings
 from unstir.networks.unet import UNet
 from unstir.networks.waveform import WaveformSettings
-from unstir.settings import Settings
+from unstir.settings import Count, Settings
 
-Count = Annotated[int, Field(gt=0)]
 Probability = Annotated[float, Field(ge=0.0, lt=1.0)]
 
 
@@ -81,7 +80,8 @@ NetworkSettings = Annotated[
     UNetSettings | MLPSettings | SpectralSettings | TransformerSettings | AgentsSettings | WaveformSettings,
     Field(discriminator="kind"),
 ]
-"""Settings of any network; a new kind has ``kind``, ``width``, ``variance``, ``build`` and a line here."""
+"""Settings of any network; a new kind has ``kind``, ``width``, ``variance``, ``build`` and a line here, and
+``fitted`` where it wants to know something of the data (see `fitted` below)."""
 
 
 def build_network(
@@ -115,9 +115,10 @@ def fitted(settings: NetworkSettings, target: str, data: Data, deviation: float)
     """The settings with what the network wants to know of the data, for kinds that want to know anything.
 
     Args:
-        settings: which network.
+        settings: which network; a kind that wants to know has a method ``fitted(target, data, deviation)``.
         target: what it predicts.
         data: the training data.
         deviation: standard deviation of all its entries, in the network's units.
     """
-    return settings.fitted(target, data, deviation) if isinstance(settings, SpectralSettings) else settings
+    find: Callable[[str, Data, float], NetworkSettings] | None = getattr(settings, "fitted", None)
+    return settings if find is None else find(target, data, deviation)

@@ -1,6 +1,7 @@
-"""What a network is told besides its input: the noise level, a class, a vector.
+"""What a network is told besides its input: the noise level, a class, a vector, and named conditions.
 
-Each of the three becomes one vector a sample; their sum conditions every residual block.
+Each of them becomes one vector a sample, but for those that enter otherwise (`networks.conditions`); their
+sum conditions every block.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from unstir.networks.conditions import Conditions, encoder
+from unstir.networks.conditions import Conditions, check_name, encoder, or_none
 
 NO_LABEL = -1
 """The label that means "no condition" (used by condition dropout and classifier-free guidance)."""
@@ -54,6 +55,9 @@ class ConditionEmbedding(nn.Module):
         classes: number of classes; 0 for a network that takes no label.
         vector: length of the condition vector; 0 for a network that takes none.
         conditions: further ones by name; those that enter otherwise are left to the network.
+
+    Raises:
+        ValueError: for a name that cannot be one (`networks.conditions.check_name`).
     """
 
     def __init__(
@@ -65,8 +69,14 @@ class ConditionEmbedding(nn.Module):
         self.vector = nn.Linear(vector, width) if vector else None
         self.no_vector = nn.Parameter(torch.zeros(width)) if vector else None
         self.known = tuple(conditions or {})
-        found = {name: encoder(condition, width) for name, condition in (conditions or {}).items()}
-        self.more = nn.ModuleDict({name: module for name, module in found.items() if module is not None})
+        for name in self.known:
+            check_name(name)
+        made = {name: encoder(condition, width) for name, condition in (conditions or {}).items()}
+        found = {name: module for name, module in made.items() if module is not None}
+        # Some names are attributes of a dictionary of modules already; their keys are longer.
+        taken = nn.ModuleDict()
+        self.keys = {name: f"condition {name}" if hasattr(taken, name) else name for name in found}
+        self.more = nn.ModuleDict({self.keys[name]: module for name, module in found.items()})
 
     def forward(
         self,
@@ -102,12 +112,7 @@ class ConditionEmbedding(nn.Module):
             else:
                 total = total + self.labels(label + 1)
         if self.vector is not None and self.no_vector is not None:
-            if vector is None:
-                total = total + self.no_vector.expand(batch, -1)
-            else:
-                missing = vector.isnan().any(dim=1, keepdim=True)
-                known = self.vector(vector.nan_to_num().to(self.no_vector.dtype))
-                total = total + torch.where(missing, self.no_vector, known)
-        for name, module in self.more.items():
-            total = total + module((more or {}).get(name), batch)
+            total = total + or_none(self.vector, vector, self.no_vector, batch)
+        for name, key in self.keys.items():
+            total = total + self.more[key]((more or {}).get(name), batch)
         return total

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from unstir.networks.conditions import Conditions, extra_channels, join_channels
 from unstir.networks.embeddings import ConditionEmbedding, NoiseEmbedding
+from unstir.networks.zeros import zero
 
 
 class ResidualLayer(nn.Module):
@@ -19,9 +20,7 @@ class ResidualLayer(nn.Module):
         self.modulate = nn.Linear(embedding, 2 * width)
         self.expand = nn.Linear(width, 2 * width)
         self.dropout = nn.Dropout(dropout)
-        self.contract = nn.Linear(2 * width, width)
-        nn.init.zeros_(self.contract.weight)
-        nn.init.zeros_(self.contract.bias)
+        self.contract = zero(nn.Linear(2 * width, width))
 
     def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
         scale, shift = self.modulate(embedding).chunk(2, dim=1)
@@ -30,7 +29,7 @@ class ResidualLayer(nn.Module):
 
 
 class MLP(nn.Module):
-    """Residual MLP for events of shape (features,), told the noise level, a class and a vector.
+    """Residual MLP for events of shape (features,), told the noise level and the conditions.
 
     Args:
         features: length of the event.
@@ -63,9 +62,7 @@ class MLP(nn.Module):
         self.enter = nn.Linear(features + extra_channels(self.conditions), width)
         self.layers = nn.ModuleList(ResidualLayer(width, width, dropout) for _ in range(layers))
         self.norm = nn.LayerNorm(width)
-        self.leave = nn.Linear(width, features * (2 if variance else 1))
-        nn.init.zeros_(self.leave.weight)
-        nn.init.zeros_(self.leave.bias)
+        self.leave = zero(nn.Linear(width, features * (2 if variance else 1)))
 
     def forward(
         self,

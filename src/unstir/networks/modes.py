@@ -56,10 +56,11 @@ def kept_modes(
     size: int, boundary: Boundary, modes: int | None, dtype: torch.dtype, device: torch.device
 ) -> Tensor:
     """The modes of up to ``modes`` half-waves, (kept, size)."""
-    rows = modes_of(size, boundary)
-    if modes is not None:
-        rows = rows[wave_numbers(size, boundary) <= modes]
-    return rows.to(device, dtype).contiguous()
+    with torch.inference_mode(False):  # kept for later calls, which may need gradients
+        rows = modes_of(size, boundary)
+        if modes is not None:
+            rows = rows[wave_numbers(size, boundary) <= modes]
+        return rows.to(device, dtype).contiguous()
 
 
 def transform(x: Tensor, matrices: Sequence[Tensor]) -> Tensor:

@@ -97,6 +97,34 @@ def pair_features(origin: Tensor, v: Tensor, rotation: Tensor) -> Tensor:
     return torch.cat([compressed(apart), turn, compressed(relative), *scalars, longest], dim=-1)
 
 
+MEETING_FEATURES = 4
+
+
+def meeting_features(places: Tensor, rotation: Tensor) -> Tensor:
+    r"""How two agents see each other at some times: the way, and how near they come.
+
+    Nearness is :math:`\exp(-d^2 / 2)`, of the distance at that time and of the least one since the time
+    before, if both go straight.
+
+    Args:
+        places: (batch, agents, 1 + points, 2), of now and of times in the future.
+        rotation: (batch, agents, 2, 2) from each agent's own frame to that of the scene.
+
+    Returns:
+        (batch, agents, agents, points, 4), first the one that sees; unchanged if the scene is
+        turned and moved.
+    """
+    apart = places[:, None] - places[:, :, None]
+    start, stop = apart[:, :, :, :-1], apart[:, :, :, 1:]
+    change = stop - start
+    squared = change.square().sum(dim=-1, keepdim=True)
+    share = (-(start * change).sum(dim=-1, keepdim=True) / (squared + 1e-6)).clamp(0.0, 1.0)
+    least = (start + share * change).square().sum(dim=-1, keepdim=True)
+    distance = stop.square().sum(dim=-1, keepdim=True)
+    way = compressed(stop @ rotation[:, :, None])
+    return torch.cat([way, torch.exp(-0.5 * distance), torch.exp(-0.5 * least)], dim=-1)
+
+
 SEGMENT_FEATURES = 6
 
 

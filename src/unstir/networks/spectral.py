@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Annotated, Literal, Protocol
+from typing import Literal, Protocol
 
 import torch
 import torch.nn.functional as F
@@ -28,9 +28,8 @@ from unstir.networks.modes import (
     wave_grid,
 )
 from unstir.networks.spectrum import Preconditioner, Spectrum, measure_spectrum
-from unstir.settings import Settings
-
-Count = Annotated[int, Field(gt=0)]
+from unstir.networks.zeros import zero
+from unstir.settings import Count, Settings
 
 
 class Data(Protocol):
@@ -259,9 +258,7 @@ class Spectral(nn.Module):
         self.known = nn.Linear(extra // 2, embedding, bias=False) if extra else None
         self.enter = Pointwise(channels + extra, width)
         self.blocks = nn.ModuleList(SpectralBlock(dims, width, extra, embedding, hats) for _ in range(layers))
-        self.leave = Pointwise(width, channels * (2 if variance else 1))
-        nn.init.zeros_(self.leave.linear.weight)
-        nn.init.zeros_(self.leave.linear.bias)
+        self.leave = zero(Pointwise(width, channels * (2 if variance else 1)))
 
     def forward(
         self,

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Annotated
 
 import torch
-from pydantic import Field
+from pydantic import Field, field_validator
 from torch import Tensor, nn
 
 from unstir.networks.modes import (
@@ -37,6 +37,17 @@ class Spectrum(Settings):
 
     deviation: Positive
     levels: tuple[tuple[Positive, ...], ...]
+
+    @field_validator("levels")
+    @classmethod
+    def _same_length(cls, value: tuple[tuple[float, ...], ...]) -> tuple[tuple[float, ...], ...]:
+        lengths = {len(row) for row in value}
+        if len(lengths) != 1 or 0 in lengths:
+            raise ValueError(
+                "a spectrum has at least one level for each channel, and as many for every one; got "
+                f"{', '.join(str(len(row)) for row in value) or 'no channel'}"
+            )
+        return value
 
 
 def measure_spectrum(x: Tensor, boundary: Sequence[Boundary], *, deviation: float) -> Spectrum:
@@ -91,13 +102,10 @@ class Preconditioner(nn.Module):
         spectrum: of the data.
     """
 
-    levels: Tensor
-
     def __init__(self, spectrum: Spectrum) -> None:
         super().__init__()
         self.deviation = spectrum.deviation
-        logarithms = torch.tensor(spectrum.levels, dtype=torch.float64).log()
-        self.register_buffer("levels", logarithms, persistent=False)
+        self.levels = spectrum.levels  # no buffer: they stay exact when the network changes its type
         self._cache: dict[tuple[tuple[int, ...], tuple[Boundary, ...]], Tensor] = {}
 
     def factors(
@@ -127,7 +135,9 @@ class Preconditioner(nn.Module):
     def _deviations(self, space: tuple[int, ...], boundary: tuple[Boundary, ...]) -> Tensor:
         """The standard deviation of every mode, (channels, *space) float32."""
         if (space, boundary) not in self._cache:
-            hats = hat_functions(wave_grid(space, boundary), self.levels.shape[1])
-            v = (self.levels.cpu() @ hats).exp().reshape(-1, *space) * math.sqrt(math.prod(space))
-            self._cache[space, boundary] = v.float()
+            with torch.inference_mode(False):  # kept for later calls, which may need gradients
+                logarithms = torch.tensor(self.levels, dtype=torch.float64).log()
+                hats = hat_functions(wave_grid(space, boundary), logarithms.shape[1])
+                v = (logarithms @ hats).exp().reshape(-1, *space) * math.sqrt(math.prod(space))
+                self._cache[space, boundary] = v.float()
         return self._cache[space, boundary]

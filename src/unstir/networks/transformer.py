@@ -13,9 +13,8 @@ from torch import Tensor, nn
 
 from unstir.networks.conditions import Conditions, check_conditions, extra_channels, join_channels
 from unstir.networks.embeddings import ConditionEmbedding, NoiseEmbedding
-from unstir.settings import Settings
-
-Count = Annotated[int, Field(gt=0)]
+from unstir.networks.zeros import zero
+from unstir.settings import Count, Settings
 
 
 class TransformerSettings(Settings):
@@ -66,7 +65,7 @@ class Block(nn.Module):
         self.expand = nn.Linear(width, 4 * width)
         self.contract = nn.Linear(4 * width, width)
         self.dropout = nn.Dropout(dropout)
-        self.modulate = _zero(nn.Linear(embedding, 6 * width))
+        self.modulate = zero(nn.Linear(embedding, 6 * width))
 
     def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
         """(batch, tokens, width) and (batch, embedding)."""
@@ -147,8 +146,8 @@ class Transformer(nn.Module):
         self.enter = nn.Linear((channels + extra_channels(self.conditions)) * patch**dims, width)
         self.blocks = nn.ModuleList(Block(width, heads, width, dropout) for _ in range(layers))
         self.norm = nn.LayerNorm(width, elementwise_affine=False)
-        self.modulate = _zero(nn.Linear(width, 2 * width))
-        self.leave = _zero(nn.Linear(width, channels * (2 if variance else 1) * patch**dims))
+        self.modulate = zero(nn.Linear(width, 2 * width))
+        self.leave = zero(nn.Linear(width, channels * (2 if variance else 1) * patch**dims))
 
     def forward(
         self,
@@ -237,9 +236,3 @@ def _check_patch(space: Sequence[int], patch: int) -> None:
         )
     if prod(space) == 0:
         raise ValueError(f"an event of shape {tuple(space)} has no cells")
-
-
-def _zero(layer: nn.Linear) -> nn.Linear:
-    nn.init.zeros_(layer.weight)
-    nn.init.zeros_(layer.bias)
-    return layer

@@ -11,18 +11,13 @@ from torch import Tensor, nn
 
 from unstir.networks.conditions import Conditions, extra_channels, join_channels
 from unstir.networks.embeddings import ConditionEmbedding, NoiseEmbedding
+from unstir.networks.zeros import zero
 
 _CONVOLUTION = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
 
 
 def _convolution(dims: int, inputs: int, outputs: int, kernel: int = 3, stride: int = 1) -> nn.Module:
     return _CONVOLUTION[dims](inputs, outputs, kernel, stride=stride, padding=kernel // 2)
-
-
-def _zero(module: nn.Module) -> nn.Module:
-    for parameter in module.parameters():
-        nn.init.zeros_(parameter)
-    return module
 
 
 def _groups(channels: int) -> int:
@@ -43,7 +38,7 @@ class ResidualBlock(nn.Module):
         self.modulate = nn.Linear(embedding, 2 * outputs)
         self.norm_out = nn.GroupNorm(_groups(outputs), outputs)
         self.dropout = nn.Dropout(dropout)
-        self.convolve_out = _zero(_convolution(dims, outputs, outputs))
+        self.convolve_out = zero(_convolution(dims, outputs, outputs))
         self.skip = _convolution(dims, inputs, outputs, kernel=1) if inputs != outputs else nn.Identity()
 
     def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
@@ -67,7 +62,7 @@ class Attention(nn.Module):
         self.heads = heads
         self.norm = nn.GroupNorm(_groups(channels), channels)
         self.project_in = nn.Linear(channels, 3 * channels)
-        self.project_out = _zero(nn.Linear(channels, channels))
+        self.project_out = zero(nn.Linear(channels, channels))
 
     def forward(self, x: Tensor) -> Tensor:
         tokens = self.norm(x).flatten(2).transpose(1, 2)
@@ -92,7 +87,7 @@ class Level(nn.Module):
 
 
 class UNet(nn.Module):
-    """Encoder, middle and decoder with skip connections, told the noise level, a class and a vector.
+    """Encoder, middle and decoder with skip connections, told the noise level and the conditions.
 
     Any size of event works, odd and non-square ones too: each level halves (rounding up) by a strided
     convolution, and the decoder returns to exactly the size that the encoder saw.
@@ -166,7 +161,7 @@ class UNet(nn.Module):
         )
         self.grow = nn.ModuleList(_convolution(dims, coarse, fine) for fine, coarse in pairs)
         self.norm = nn.GroupNorm(_groups(widths[0]), widths[0])
-        self.leave = _zero(_convolution(dims, widths[0], channels * (2 if variance else 1)))
+        self.leave = zero(_convolution(dims, widths[0], channels * (2 if variance else 1)))
         if dims == 2:
             self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 

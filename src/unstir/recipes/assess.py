@@ -6,7 +6,7 @@ import contextlib
 import hashlib
 import json
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from unstir.files import write_json
 from unstir.model import Model, load
 from unstir.recipes import RunSettings, Splits, load_data
 from unstir.recipes.run import stored_settings
-from unstir.training import ArrayData, Scaling
+from unstir.training import ArrayData
 
 MOST_ROWS = 100_000
 
@@ -158,7 +158,7 @@ def data_units(data: ArrayData) -> Tensor:
     if len(data) > MOST_ROWS:
         chosen = np.random.default_rng(0).permutation(len(data))[:MOST_ROWS]
         rows = torch.from_numpy(np.sort(chosen))
-    return replace(data, scaling=Scaling()).batch(rows)[0]
+    return data.unscaled().batch(rows)[0]
 
 
 def labels_of(data: ArrayData) -> Tensor:

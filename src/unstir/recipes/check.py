@@ -10,6 +10,7 @@ from typing import Any
 
 from unstir.files import write_json
 from unstir.model import Model
+from unstir.recipes import RECIPES
 from unstir.recipes.domain import Plan
 from unstir.recipes.domains import DOMAINS
 from unstir.recipes.numbers import Number
@@ -79,6 +80,12 @@ def run_check(
         ValueError: for an unknown name, with the nearest one, or a budget that is not positive.
         Interrupted: if a training was stopped.
     """
+    if name not in CHECKS and name in RECIPES:
+        source = RECIPES[name]().data.source
+        raise ValueError(
+            f"{name} is checked with its domain: unstir check {source}, and with "
+            "--data PATH for numbers on real data"
+        )
     if name not in CHECKS:
         raise ValueError(f"unknown recipe {name!r}; {nearest(name, list(CHECKS))}")
     if seconds is not None and not seconds > 0:

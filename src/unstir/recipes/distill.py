@@ -78,8 +78,7 @@ def distill_run(
     weight = teacher.default_guidance if guidance is None else guidance
     denoiser = _guided(teacher, weight)
     distillation = _settings(settings, seconds, samples)
-    conditional = bool(teacher.config.classes or teacher.config.vector)
-    data = load_data(settings.data).train if conditional else None
+    data = load_data(settings.data).train if teacher.config.conditional else None
     keep_freed_memory()
     distiller = Distiller(student.denoiser, denoiser, teacher.config.event, distillation, data)
     lines, finished = _loop(distiller, report)
@@ -113,7 +112,7 @@ def _guided(teacher: Model, weight: float) -> Denoiser:
     """
     if weight == 0:
         return teacher.denoiser
-    if not (teacher.config.classes or teacher.config.vector):
+    if not teacher.config.conditional:
         raise ValueError("guidance needs a model with conditions; leave --guidance out for this one")
     return ClassifierFree(teacher.denoiser, weight, teacher.config.sampling.window)
 

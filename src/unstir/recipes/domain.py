@@ -27,6 +27,9 @@ class Options:
         guidance: weight of classifier-free guidance.
         label: a class by name or number.
         seed: of the samples.
+
+    Raises:
+        ValueError: for fewer than 1 sample or step.
     """
 
     n: int | None = None
@@ -35,6 +38,11 @@ class Options:
     guidance: float | None = None
     label: str | None = None
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name, value in (("samples", self.n), ("steps", self.steps)):
+            if value is not None and value < 1:
+                raise ValueError(f"the number of {name} is at least 1, got {value}")
 
 
 @dataclass(frozen=True)
@@ -66,8 +74,9 @@ class Domain:
         check: trains the embedded default and the baseline, and measures both (`unstir check`).
         measure: the numbers of one trained model (`unstir evaluate`).
         panels: pictures for the report (`unstir report`).
-        files: writes samples to a file, by suffix, and says what it wrote in a sentence (`unstir sample`);
+        files: writes samples to a file, by suffix, and says what is in it in a few words (`unstir sample`);
             the first suffix is that of the default file.
+        follows: which of the options ``solver``, ``guidance`` and ``label`` it follows.
     """
 
     recipes: Mapping[str, Callable[[], RunSettings]]
@@ -76,3 +85,4 @@ class Domain:
     measure: Callable[[Model, RunSettings, Options], dict[str, Number]]
     panels: Callable[[Model, RunSettings, Options], list[Panel]]
     files: Mapping[str, Callable[[Model, RunSettings, Path, Options], str]]
+    follows: frozenset[str] = frozenset()

@@ -48,10 +48,23 @@ class Home:
 def home_of(model: Model) -> Home | None:
     """The domain that a model was trained in; None if its recipe is of no domain."""
     stored = model.about.get("settings")
-    source = stored.get("data", {}).get("source") if isinstance(stored, Mapping) else None
-    if not isinstance(stored, Mapping) or source not in DOMAINS:
+    data = stored.get("data") if isinstance(stored, Mapping) else None
+    source = data.get("source") if isinstance(data, Mapping) else None
+    if not isinstance(stored, Mapping) or not isinstance(source, str) or source not in DOMAINS:
         return None
     return Home(DOMAINS[source], parse_settings(RunSettings, stored), model)
+
+
+def check_options(home: Home, options: Options) -> None:
+    """Check that a domain can follow the options.
+
+    Raises:
+        ValueError: for one that it cannot.
+    """
+    flags = {"solver": "--solver", "guidance": "--guidance", "label": "--class"}
+    for name, flag in flags.items():
+        if getattr(options, name) is not None and name not in home.domain.follows:
+            raise ValueError(f"{flag} has no meaning for {home.settings.recipe}; leave it out")
 
 
 @dataclass(frozen=True)
@@ -81,6 +94,7 @@ def measure_run(folder: Path, home: Home, options: Options) -> Measured:
         FileNotFoundError: if its data are gone.
         ValueError: for options that the domain cannot follow.
     """
+    check_options(home, options)
     started = time.monotonic()
     numbers = home.domain.measure(home.model, home.settings, options)
     result = Measured(home.settings.recipe, numbers, time.monotonic() - started)
@@ -92,12 +106,13 @@ def draw_run(home: Home, file: Path, options: Options) -> str:
     """Write samples in the domain's own form; returns a sentence that says what was written.
 
     Raises:
-        ValueError: for a suffix that the domain does not write.
+        ValueError: for a suffix that the domain does not write, or options that it cannot follow.
         OSError: if the file cannot be written.
     """
     if file.suffix not in home.domain.files:
         known = ", ".join((*home.domain.files, ".npy", ".npz"))
         raise ValueError(f"samples of {home.settings.recipe} are written as {known}, got {file.name!r}")
+    check_options(home, options)
     return home.domain.files[file.suffix](home.model, home.settings, file, options)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from unstir.model import Model, load
 from unstir.recipes import load_data
 from unstir.recipes.run import stored_settings
 from unstir.samplers import grids
-from unstir.training import ArrayData, Scaling
+from unstir.training import ArrayData
 
 BOUND_STEPS = 250
 
@@ -148,9 +148,9 @@ def likelihood_run(
 
 
 def choose(data: ArrayData, n: int, seed: int) -> tuple[Tensor, dict[str, Tensor]]:
-    """At most n random rows in data units and their conditions, in the order of the data."""
+    """At most n random rows and their conditions, both in data units, in the order of the data."""
     order = noise.permutation(len(data), seed=seed, stream=noise.Stream.SPLIT)
-    return replace(data, scaling=Scaling()).batch(order[:n].sort().values)
+    return data.unscaled().batch(order[:n].sort().values)
 
 
 def _bound(model: Model, x: Tensor, condition: dict[str, Tensor], seed: int) -> tuple[float, float]:

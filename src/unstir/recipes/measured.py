@@ -13,6 +13,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from unstir.conditions import needs_condition
 from unstir.evaluation.pictures import is_image
 from unstir.guidance import LinearOperator
 from unstir.guidance.measurements import blur, downsample, heat, mask
@@ -309,6 +310,10 @@ def check_condition(model: Model, condition: Condition | None) -> None:
     """
     if not (condition or model.denoiser.unconditional):
         raise ValueError(
-            "this model was trained without condition dropout, so it does not know data whose class is not "
-            "given; give one (--class)"
+            needs_condition(
+                model.config,
+                "give one (--class)"
+                if model.config.classes
+                else "it cannot be given on the command line; use Model.solve(condition=...)",
+            )
         )

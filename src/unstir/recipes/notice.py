@@ -1,13 +1,5 @@
-"""A sentence about the user's data that is worth reading and stops nothing."""
+"""What was done to a user's data without being asked, as a sentence."""
 
-from __future__ import annotations
+from unstir.notice import Notice
 
 __all__ = ["Notice"]
-
-
-class Notice(UserWarning):
-    """What a reader of real data did that its user should know: filled a gap, resampled a recording.
-
-    Readers raise it through ``warnings.warn(sentence, Notice, stacklevel=2)``, one sentence each, so that a
-    program may turn it off (``warnings.filterwarnings``) and the command line may print it as a plain line.
-    """

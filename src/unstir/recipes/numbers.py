@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+import operator
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Literal
 
 import numpy as np
@@ -13,6 +15,7 @@ from rich.table import Table
 
 _ONE = re.compile(r"(>=|<=|>|<) (\S+)")
 _TWO = re.compile(r"(\S+) to (\S+)")
+_COMPARISONS = {">=": operator.ge, "<=": operator.le, ">": operator.gt, "<": operator.lt}
 
 
 @dataclass(frozen=True)
@@ -26,6 +29,9 @@ class Number:
         reference: the same of real data or of the exact method, or None.
         interval: its 95 % confidence interval, or None where chance has no part.
         meaning: a sentence for people, with the unit.
+
+    Raises:
+        ValueError: for a limit that reads otherwise, or that no value can keep.
     """
 
     value: float
@@ -36,25 +42,12 @@ class Number:
     meaning: str = ""
 
     def __post_init__(self) -> None:
-        if self.limit and not (_ONE.fullmatch(self.limit) or _TWO.fullmatch(self.limit)):
-            raise ValueError(f"a limit reads like '>= 0.9' or '0.8 to 1.25', got {self.limit!r}")
+        _rule(self.limit)
 
     @property
     def ok(self) -> bool:
         """Whether the value is finite and keeps the limit."""
-        if not math.isfinite(self.value):
-            return False
-        if one := _ONE.fullmatch(self.limit):
-            bound = float(one[2])
-            return {
-                ">=": self.value >= bound,
-                "<=": self.value <= bound,
-                ">": self.value > bound,
-                "<": self.value < bound,
-            }[one[1]]
-        if two := _TWO.fullmatch(self.limit):
-            return float(two[1]) <= self.value <= float(two[2])
-        return True
+        return math.isfinite(self.value) and _rule(self.limit)(self.value)
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready; what is not finite is null."""
@@ -67,6 +60,32 @@ class Number:
             "interval": None if self.interval is None else [_plain(end) for end in self.interval],
             "meaning": self.meaning,
         }
+
+
+@lru_cache
+def _rule(limit: str) -> Callable[[float], bool]:
+    """What a limit asks of a value.
+
+    Raises:
+        ValueError: for one that cannot be read, or that no value can keep.
+    """
+    if not limit:
+        return lambda value: True
+    one, two = _ONE.fullmatch(limit), _TWO.fullmatch(limit)
+    texts = (one[2],) if one else two.groups() if two else ()
+    try:
+        ends = [float(text) for text in texts]
+    except ValueError:
+        ends = []
+    if not ends or not all(map(math.isfinite, ends)):
+        raise ValueError(f"a limit reads like '>= 0.9' or '0.8 to 1.25', got {limit!r}")
+    low, high = ends[0], ends[-1]
+    if low > high:
+        raise ValueError(f"a limit goes from the lower to the higher value, got {limit!r}")
+    if one is None:
+        return lambda value: low <= value <= high
+    compare = _COMPARISONS[one[1]]
+    return lambda value: bool(compare(value, low))
 
 
 def _plain(value: float | None) -> float | None:

@@ -17,6 +17,7 @@ import torch
 
 from unstir import __version__
 from unstir.evaluation.pictures import picture_of, save_image
+from unstir.extras import needed
 from unstir.files import read_json, write_json, write_text
 from unstir.memory import keep_freed_memory
 from unstir.model import SCHEMA, Model, ModelConfig
@@ -25,6 +26,7 @@ from unstir.networks.build import fitted
 from unstir.recipes import DOMAINS, RunSettings, Splits, load_data
 from unstir.settings import parse_settings
 from unstir.training import ArrayData, Progress, Trainer
+from unstir.training.data import knows_nothing
 
 
 @dataclass
@@ -142,7 +144,9 @@ def build_model(settings: RunSettings, splits: Splits) -> Model:
         conditions=conditions_of(train),
         sampling=settings.sampling,
     )
-    about = {"recipe": settings.recipe, "settings": settings.model_dump(mode="json")}
+    about: dict[str, Any] = {"recipe": settings.recipe, "settings": settings.model_dump(mode="json")}
+    if config.conditional and settings.training.drop_condition == 0 and knows_nothing(train):
+        about["unconditional"] = True
     return Model(config, seed=settings.training.seed, about=about)
 
 
@@ -292,9 +296,7 @@ class Log:
             try:
                 from torch.utils.tensorboard import SummaryWriter
             except ModuleNotFoundError:
-                raise ModuleNotFoundError(
-                    "TensorBoard is not installed; install it with: pip install 'unstir[tensorboard]'"
-                ) from None
+                raise needed("tensorboard", "tensorboard") from None
             self.board = SummaryWriter(str(out / "tensorboard"))
 
     def write(self, progress: Progress, loss: float, rate: float) -> None:

@@ -10,18 +10,14 @@ from pydantic import Field, field_validator, model_validator
 from unstir.model import SamplingSettings
 from unstir.networks import NetworkSettings
 from unstir.processes import Blurring, schedule_from_dict, schedule_to_dict
-from unstir.settings import Settings
+from unstir.settings import Settings, nearest
 from unstir.training import TrainingSettings
-
-Source = Literal[
-    "digits", "mnist", "cifar10", "density", "array", "images", "policy", "scenarios", "fields", "audio"
-]
 
 
 class DataSettings(Settings):
     """Where the samples come from and how they are split."""
 
-    source: Source
+    source: str = Field(description="one of `recipes.LOADERS`: digits, array, images, policy, ...")
     path: str | None = Field(default=None, description="file or folder; null for the recipe's own")
     name: str | None = Field(default=None, description="which density: two-moons, pinwheel, ...")
     heldout: Annotated[float, Field(gt=0.0, lt=1.0)] = Field(
@@ -34,6 +30,21 @@ class DataSettings(Settings):
     )
     seed: int = Field(default=0, description="of the split")
     options: dict[str, Any] = Field(default={}, description="settings of the recipe's own")
+
+    @field_validator("options")
+    @classmethod
+    def _as_written(cls, value: dict[str, Any]) -> dict[str, Any]:
+        # As YAML and JSON hold them, so that settings are the same after a file as before.
+        return {key: list(v) if isinstance(v, tuple) else v for key, v in value.items()}
+
+    @field_validator("source")
+    @classmethod
+    def _known_source(cls, value: str) -> str:
+        from unstir.recipes import LOADERS  # whose loaders take these settings
+
+        if value not in LOADERS:
+            raise ValueError(f"unknown source {value!r}; {nearest(value, list(LOADERS))}")
+        return value
 
 
 class EvaluationSettings(Settings):

@@ -56,22 +56,25 @@ def split(data: ArrayData, share: float, *, seed: int = 0) -> tuple[ArrayData, A
 
 
 def take(data: ArrayData, rows: NDArray[np.int64]) -> ArrayData:
-    """The samples of some rows."""
-    conditions = {name: replace(c, values=c.values[rows]) for name, c in data.conditions.items()}
+    """The samples of some rows; what is read when asked for, such as a memory map, stays so."""
     return replace(
         data,
-        x=Rows(data.x, rows) if isinstance(data.x, np.memmap) else data.x[rows],  # type: ignore[arg-type]
-        conditions=conditions,
+        x=_some(data.x, rows),
+        conditions={name: replace(c, values=_some(c.values, rows)) for name, c in data.conditions.items()},
         labels=None if data.labels is None else np.asarray(data.labels)[rows],
         vectors=None if data.vectors is None else np.asarray(data.vectors)[rows],
     )
 
 
+def _some(values: Array, rows: NDArray[np.int64]) -> Array:
+    return values[rows] if type(values) is np.ndarray else Rows(values, rows)  # type: ignore[return-value]
+
+
 class Rows:
-    """Some rows of a memory-mapped array, read when asked for; enough of an array for `ArrayData`.
+    """Some rows of an array that is read when asked for; enough of an array for `ArrayData`.
 
     Args:
-        base: the memory map.
+        base: a memory map, or anything else with the shape and rows of an array.
         rows: (n,) which of its rows.
     """
 

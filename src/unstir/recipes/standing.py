@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from unstir import evaluation as ev
+from unstir import noise
 from unstir.recipes import densities, digits, images
 from unstir.recipes.assess import Assessment, assess_run, data_units, features_for, labels_of
 from unstir.recipes.domain import Plan
@@ -59,6 +60,9 @@ def numbers_of(result: Assessment, baseline: ev.Evaluation, limits: Mapping[str,
         result: a run measured.
         baseline: the same figures of the baseline's samples.
         limits: by name.
+
+    Raises:
+        ValueError: for a limit of a number that was not measured.
     """
     found: dict[str, Number] = {}
     for name in ("frechet_matched", "sliced_wasserstein", "nearest_distance"):
@@ -75,6 +79,9 @@ def numbers_of(result: Assessment, baseline: ev.Evaluation, limits: Mapping[str,
             found[name] = Number(
                 figure.samples, limit, other.samples, figure.heldout, meaning=figure.explanation
             )
+    missing = sorted(set(limits) - set(found))
+    if missing:
+        raise ValueError(f"there is a limit for {missing[0]!r}, which was not measured")
     return found
 
 
@@ -97,14 +104,19 @@ def gaussian_samples(x: Tensor, owners: Tensor | None, wanted: Tensor | None, n:
         owners: (m,) their classes, or None.
         wanted: (n,) the classes wanted, or None.
         n: number of samples.
-        seed: of the samples.
+        seed: of the samples; sample i of a seed has the same numbers whatever ``n``.
 
     Returns:
         (n, *event) float32.
     """
-    generator = torch.Generator().manual_seed(seed)
     flat = x.flatten(1).double()
-    draws = torch.randn(n, flat.shape[1], dtype=torch.float64, generator=generator)
+    draws = noise.normal(
+        (flat.shape[1],),
+        seed=seed,
+        index=torch.arange(n),
+        stream=noise.Stream.GAUSSIAN_BASELINE,
+        dtype=torch.float64,
+    )
     result = torch.empty_like(draws)
     classes = [None] if owners is None or wanted is None else sorted(set(wanted.tolist()))
     for label in classes:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -14,8 +14,10 @@ from unstir.denoisers import Denoiser
 from unstir.evaluation.bench import Task, model_task
 from unstir.guidance import ClassifierFree
 from unstir.model import Model, TunedSettings, load
+from unstir.recipes import RunSettings, load_data
 from unstir.samplers import sample
 from unstir.samplers.tune import TunedGrid, rms, tune
+from unstir.settings import parse_settings
 
 TUNING, JUDGING = 2**40, 2**41
 """Numbers of the first samples of the noise to tune on and of that to judge by; both are far from others."""
@@ -63,7 +65,8 @@ def tune_run(
 
     Raises:
         FileNotFoundError: if there is no such folder.
-        ValueError: if it is no model, or the model is sampled by another kind of solver.
+        ValueError: if it is no model, or the model is sampled by another kind of solver, or as in
+            `noise_task`.
         OSError: if it cannot be written.
     """
     if not folder.is_dir():
@@ -98,17 +101,55 @@ def tune_run(
 
 
 def noise_task(model: Model, n: int, *, first_index: int = JUDGING) -> Task:
-    """A model with noise and the fine reference for it, every class in turn, guided as its settings say."""
+    """A model with noise and the fine reference for it, conditioned and guided as its settings say.
+
+    Args:
+        model: a run's, if it takes conditions other than a class (`conditions_for`).
+        n: number of noises.
+        first_index: number of the first of them.
+
+    Raises:
+        ValueError: for fewer than 1 noise, or as in `conditions_for`.
+        FileNotFoundError: if the run's data are gone.
+    """
     if n < 1:
         raise ValueError(f"the number of noises is at least 1, got {n}")
     denoiser: Denoiser = model.denoiser
     settings = model.config.sampling
-    condition: dict[str, Tensor] = {}
-    if model.config.classes:
-        condition = model.condition(n, {"label": [i % len(model.config.classes) for i in range(n)]})
-        if model.default_guidance > 0:
-            denoiser = ClassifierFree(denoiser, settings.guidance, settings.window)
+    condition = model.condition(n, conditions_for(model, n, turn=int(first_index == JUDGING)))
+    if condition and model.default_guidance > 0:
+        denoiser = ClassifierFree(denoiser, settings.guidance, settings.window)
     index = torch.arange(first_index, first_index + n, device=model.device)
     z = noise.normal(model.config.event, seed=0, index=index, stream=noise.Stream.START)
     x_T = z * float(model.schedule.sigma(1.0))
     return model_task("model", denoiser, x_T, condition)
+
+
+def conditions_for(model: Model, n: int, *, turn: int = 0) -> dict[str, Tensor]:
+    """Conditions of n samples in data units: every class in turn, or those of held-out data of the run.
+
+    Args:
+        model: whose ``about`` holds the settings of its run, for conditions other than a class.
+        n: number of samples.
+        turn: which n of the held-out rows in random order; from their end on they come again.
+
+    Returns:
+        ``label``, ``vector`` and named conditions as `Model.solve` takes them; nothing for a model without.
+
+    Raises:
+        ValueError: if the model knows data with their condition only, and nothing says where to find one.
+        FileNotFoundError: if the run's data are gone.
+    """
+    config = model.config
+    if not (config.vector or config.conditions):
+        return {"label": torch.arange(n) % len(config.classes)} if config.classes else {}
+    stored = model.about.get("settings")
+    if not isinstance(stored, Mapping):
+        if model.denoiser.unconditional:
+            return {}
+        raise ValueError(
+            f"this model takes {' and '.join(config.takes)}, and no settings of a run say where to find them"
+        )
+    heldout = load_data(parse_settings(RunSettings, stored).data).heldout.unscaled()
+    order = noise.permutation(len(heldout), seed=0, stream=noise.Stream.SPLIT)
+    return heldout.batch(order[(turn * n + torch.arange(n)) % len(order)])[1]

@@ -27,7 +27,7 @@ from unstir import noise
 from unstir.denoisers import Denoiser, Network, Posterior
 from unstir.samplers import Consistency, arctan, sample
 from unstir.settings import Settings
-from unstir.training.data import ArrayData, drop_conditions
+from unstir.training.data import ArrayData, drop_at_random
 from unstir.training.ema import PowerEMA
 from unstir.training.noise_levels import GOLDEN
 from unstir.training.objective import weighted_error
@@ -267,9 +267,10 @@ class Distiller:
         if data is None or (data.labels is None and data.vectors is None and not data.conditions):
             return {}
         s = self.settings
-        draws = noise.uniform((2,), seed=s.seed, index=index.cpu(), stream=noise.Stream.DISTILL_CONDITION)
+        count = 2 + len(data.conditions)
+        draws = noise.uniform((count,), seed=s.seed, index=index.cpu(), stream=noise.Stream.DISTILL_CONDITION)
         condition = data.batch((draws[:, 0] * len(data)).long())[1]
-        condition = drop_conditions(condition, draws[:, 1] < s.drop_condition)
+        condition = drop_at_random(data, condition, draws[:, 1:], s.drop_condition)
         return {name: value.to(self.device) for name, value in condition.items()}
 
     def _step(self, jumps: Jumps, rate: float) -> Tensor:

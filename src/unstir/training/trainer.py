@@ -23,7 +23,7 @@ from unstir import noise
 from unstir.denoisers import Network
 from unstir.training.build import build_noise_levels, build_objective
 from unstir.training.checkpoint import Checkpoint, drop_damaged, load_newest, save_checkpoint
-from unstir.training.data import ArrayData, drop_conditions
+from unstir.training.data import ArrayData, drop_at_random
 from unstir.training.ema import PowerEMA, reconstruct
 from unstir.training.objective import mean_loss
 from unstir.training.settings import TrainingSettings
@@ -268,11 +268,13 @@ class Trainer:
         x, condition = self.data.batch(rows)
         named = self.data.conditions
         draws = noise.uniform((2 + len(named),), seed=s.seed, index=index, stream=noise.Stream.TRAIN_DROP)
-        alone = {name: draws[:, 2 + k] < c.drop for k, (name, c) in enumerate(named.items())}
-        condition = drop_conditions(condition, draws[:, 0] < s.drop_condition, alone)
+        drops = torch.cat([draws[:, :1], draws[:, 2:]], dim=1)
+        condition = drop_at_random(self.data, condition, drops, s.drop_condition)
         if self.data.flip:
-            mirrored = (draws[:, 1] < 0.5).reshape(-1, *[1] * (x.ndim - 1))
-            x = torch.where(mirrored, x.flip(-1), x)
+            mirrored = draws[:, 1] < 0.5
+            x = _mirror(x, mirrored)
+            beside = [name for name, c in named.items() if c.how == "channels"]
+            condition |= {name: _mirror(condition[name], mirrored) for name in beside}
         return x, condition
 
     @contextlib.contextmanager
@@ -377,6 +379,11 @@ class Trainer:
                 value = torch.empty_like(like, dtype=value.dtype, requires_grad=False).copy_(value)
             state.setdefault(int(index), {})[name] = value
         inner.load_state_dict({"state": state, "param_groups": inner.state_dict()["param_groups"]})
+
+
+def _mirror(x: Tensor, rows: Tensor) -> Tensor:
+    """(batch, ...) with the last axis of some rows, (batch,) bool, turned round."""
+    return torch.where(rows.reshape(-1, *[1] * (x.ndim - 1)), x.flip(-1), x)
 
 
 def _accelerator(precision: str) -> Any:

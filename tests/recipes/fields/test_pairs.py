@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 
@@ -107,3 +109,15 @@ def test_a_file_that_is_not_there_or_damaged_is_one_sentence(tmp_path):
     (tmp_path / "empty.zarr").mkdir()
     with pytest.raises(ValueError, match="zarr"):
         read_pairs(tmp_path / "empty.zarr")
+
+
+def test_a_zarr_array_that_would_be_unpickled_is_refused_before_it_is_read(tmp_path):
+    place = write(tmp_path / "pairs.zarr", {"source": np.ones((4, 8, 8)), "solution": np.ones((4, 8, 8))})
+    header = json.loads((place / "source" / "zarr.json").read_text())
+    header["codecs"] = [{"name": "numcodecs.pickle", "configuration": {}}]
+    (place / "source" / "zarr.json").write_text(json.dumps(header))
+    with pytest.raises(ValueError, match=r"'source' in .* is kept with the codec pickle, which"):
+        read_pairs(place)
+    (place / "source" / "zarr.json").write_text("{no json")
+    with pytest.raises(ValueError, match=r"pairs\.zarr cannot be read as a zarr group"):
+        read_pairs(place)

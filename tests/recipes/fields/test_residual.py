@@ -8,10 +8,11 @@ import torch
 from unstir.guidance import LinearOperator, NonlinearOperator
 from unstir.processes import VP
 from unstir.recipes.fields.exact import PairDenoiser, exact_posterior
+from unstir.recipes.fields.methods import ExactModel
 from unstir.recipes.fields.poisson import PoissonProblem
 from unstir.recipes.fields.residual import Equation, measurement_of
 from unstir.recipes.fields.sensors import Sensors
-from unstir.recipes.fields.task import ExactModel, infer
+from unstir.recipes.fields.task import infer
 from unstir.training import Scaling
 
 SIZE = 8
@@ -90,9 +91,12 @@ def test_sensors_and_an_equation_are_one_measurement(problem, pair):
         (lambda f, u: (f - u).sum(0, keepdim=True).expand(5, -1, -1, -1), "one row for each"),
         (lambda f, u: f - u[:, :, 1:], "does not take fields of shape"),
         (lambda f, u: 0.0, "gave float"),
+        (lambda f, u: (f - u**2).detach(), "cut off from the fields"),
+        (lambda f, u: f.log() - u, "not finite for some fields"),
+        (lambda f, u: torch.from_numpy(f.numpy()), "does not take fields"),
     ],
 )
-def test_a_residual_of_the_wrong_shape_is_one_sentence(residual, sentence):
+def test_a_residual_of_the_wrong_kind_is_one_sentence(residual, sentence):
     model = ExactModel(PairDenoiser(VP(), PoissonProblem(4)))
     with pytest.raises(ValueError, match=sentence):
         infer(model, equation=Equation(residual, 0.1), n=2)

@@ -11,10 +11,11 @@ from unstir.processes import VP, Flow
 from unstir.recipes.fields.check import cases, exact_numbers
 from unstir.recipes.fields.data import load
 from unstir.recipes.fields.exact import PairDenoiser
+from unstir.recipes.fields.methods import ExactModel, find_method
 from unstir.recipes.fields.metrics import apart
 from unstir.recipes.fields.poisson import PoissonProblem
 from unstir.recipes.fields.sensors import Sensors
-from unstir.recipes.fields.task import ExactModel, infer, solve
+from unstir.recipes.fields.task import infer, solve
 from unstir.recipes.run import build_model
 from unstir.recipes.settings import RunSettings
 
@@ -82,6 +83,15 @@ def test_every_method_draws_finite_samples_of_both_fields(exact, method):
         assert abs(float(found.mean[1, 4, 4]) - 0.05) < 0.03
 
 
+def test_pigdm_is_damped_where_sensors_of_a_smooth_field_say_nearly_the_same(exact):
+    case = cases(exact.denoiser.problem, [1])[0]
+    found = infer(exact, case.sensors, n=32, method="pigdm", seed=1)
+    plain = infer(exact, case.sensors, n=32, method="pigdm", seed=1, damped=False)
+    for channel in (0, 1):
+        assert apart(found.samples, case.exact, channel).mean_in_deviations < 1.5
+        assert apart(plain.samples, case.exact, channel).mean_in_deviations > 15.0
+
+
 def test_any_schedule_serves(exact):
     model = ExactModel(PairDenoiser(Flow(), exact.denoiser.problem))
     case = cases(exact.denoiser.problem, [1])[0]
@@ -101,6 +111,12 @@ def test_a_model_that_was_trained_on_sensors_is_asked_by_its_own_condition():
         infer(model, other, n=2, method="learned")
 
 
+@pytest.mark.parametrize(("problem", "solver"), [("poisson", "multistep"), ("reaction", "stochastic-heun")])
+def test_where_fields_are_not_gaussian_mmps_is_sampled_with_noise(problem, solver):
+    model, _ = untrained(problem=problem)
+    assert find_method("mmps", model).sampler == solver
+
+
 def test_both_kinds_of_model_solve_for_the_second_field():
     source = torch.randn(3, 8, 8)
     for options in ({"mode": "joint"}, {"mode": "conditional"}):
@@ -118,5 +134,9 @@ def test_what_cannot_be_asked_is_one_sentence(exact):
         infer(exact, sensors, method="learned")
     with pytest.raises(ValueError, match="has learned nothing"):
         solve(exact, torch.zeros(1, 8, 8), method="learned")
-    with pytest.raises(ValueError, match="finite"):
+    with pytest.raises(ValueError, match="holds a value that is not finite"):
         solve(exact, torch.full((1, 8, 8), math.nan))
+    with pytest.raises(ValueError, match="mmps has no option 'iteration'; did you mean 'iterations'"):
+        infer(exact, sensors, iteration=3)
+    with pytest.raises(ValueError, match="ddrm has no option 'iterations'; it has none"):
+        infer(exact, sensors, method="ddrm", iterations=3)

@@ -48,6 +48,32 @@ def test_every_executed_action_was_demonstrated():
     assert set(rows[-1, 8:]) == {29}
 
 
+@pytest.mark.parametrize(
+    ("observed", "horizon", "executed"), [(2, 16, 8), (1, 15, 8), (1, 2, 1), (4, 12, 5), (2, 8, 4)]
+)
+def test_executed_actions_are_demonstrated_from_a_horizon_on_and_not_below_it(observed, horizon, executed):
+    """At horizon = 2 executed + observed - 2 all of them are; one less repeats the last action once."""
+    lengths = {"observed": observed, "executed": executed}
+    at = 2 * executed + observed - 2
+    first = observed - 1
+
+    def repeated(horizon):
+        rows = window_rows(episodes((30,)), horizon=horizon, **lengths)
+        return int((np.diff(rows[:, first : first + executed], axis=1) == 0).sum())
+
+    assert repeated(max(horizon, at)) == 0
+    if at - 1 >= first + executed:
+        assert repeated(at - 1) == 1
+        assert repeated(first + executed) == sum(range(1, executed))
+
+
+@pytest.mark.parametrize(("length", "demonstrated"), [(8, True), (7, False)])
+def test_a_short_episode_demonstrates_what_is_executed_if_it_is_as_long(length, demonstrated):
+    rows = window_rows(episodes((length,)))
+    assert len(rows) == 1
+    assert bool((np.diff(rows[0, 1:9]) == 1).all()) is demonstrated
+
+
 def test_a_window_for_each_step_if_a_whole_plan_is_executed():
     rows = window_rows(episodes((30,)), observed=2, horizon=16, executed=15)
     assert rows[:, 1].tolist() == list(range(30))

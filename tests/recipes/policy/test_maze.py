@@ -79,6 +79,18 @@ def test_a_missing_simulator_is_one_sentence(monkeypatch):
         Maze()
 
 
+def test_a_simulator_without_its_physics_is_one_sentence(monkeypatch):
+    point_maze = pytest.importorskip("gymnasium_robotics.envs.maze.point_maze")
+    from gymnasium.error import DependencyNotInstalled
+
+    def without(**settings):
+        raise DependencyNotInstalled("MuJoCo is not installed")
+
+    monkeypatch.setattr(point_maze, "PointMazeEnv", without)
+    with pytest.raises(ModuleNotFoundError, match=r"this needs mujoco; .*'unstir\[robotics\]'"):
+        Maze()
+
+
 def test_demonstrations_reach_the_goal_half_of_them_by_either_route(maze):
     done = demonstrate(8, seed=5)
     episodes = done.episodes

@@ -4,7 +4,8 @@ import torch
 from PIL import Image
 
 from unstir.recipes.domain import Options
-from unstir.recipes.policy import baseline, check, data, metrics, video
+from unstir.recipes.policy import baseline, data, metrics, video
+from unstir.recipes.policy.check import FILES, heldout
 from unstir.recipes.policy.task import DiffusionPlanner, Rollout
 from unstir.recipes.settings import DataSettings
 from unstir.training import ArrayData, ConditionArray
@@ -99,8 +100,8 @@ def test_a_short_training_plans_nearer_to_demonstrations_than_standing_still(tmp
     )
     splits = data.load(settings.data)
     model = train_run(settings, tmp_path / "run", splits=splits).model
-    numbers = check.heldout(DiffusionPlanner(model), splits.heldout, Options(n=200))
+    numbers = heldout(DiffusionPlanner(model), splits.heldout, Options(n=200))
     assert numbers["plan_error"].value < 0.6 * numbers["plan_error"].baseline
-    sentence = check.FILES[".png"](model, settings, tmp_path / "routes.png", Options(n=2))
+    sentence = FILES[".png"](model, settings, tmp_path / "routes.png", Options(n=2))
     assert "2 (Diffusion policy)" in sentence
     assert (tmp_path / "routes.png").stat().st_size > 1000

@@ -7,6 +7,7 @@ import sys
 import numpy as np
 import pytest
 
+from unstir.notice import Notice
 from unstir.recipes.policy.keys import ReplaySettings
 from unstir.recipes.policy.pictures import as_pictures
 from unstir.recipes.policy.replay import read_episodes
@@ -95,7 +96,8 @@ def test_only_some_episodes_dimensions_and_a_smaller_picture(tmp_path):
 
 def test_pictures_from_zero_to_one_are_read_too(tmp_path):
     path = write_zarr(tmp_path / "buffer.zarr", **{"data/img": PICTURES.astype(np.float32) / 255})
-    check(read_episodes(path, ReplaySettings(image="img")), pictures=PICTURES)
+    with pytest.warns(Notice, match="they are read as from 0 to 1"):
+        check(read_episodes(path, ReplaySettings(image="img")), pictures=PICTURES)
 
 
 def test_several_observations_are_joined(tmp_path):

@@ -4,6 +4,7 @@ import torch
 
 from unstir.model import Model, ModelConfig
 from unstir.networks import ConditionSettings
+from unstir.recipes.policy.baseline import MeanPlanner
 from unstir.recipes.policy.task import DiffusionPlanner, Policy, rollouts
 
 
@@ -116,6 +117,16 @@ def test_a_plan_costs_as_many_evaluations_as_steps():
     plans = planner.plan({"observation": torch.zeros(3, 4, 2)}, 0, 0)
     assert plans.shape == (3, 2, 16)
     assert planner.evaluations == 5
+
+
+def test_the_mean_of_many_plans_is_the_mean_of_the_distribution():
+    # An untrained network answers 0, so plans are white Gaussian about the shift (1, 0).
+    seen = {"observation": torch.zeros(3, 4, 2)}
+    mean = MeanPlanner(DiffusionPlanner(small(), steps=8), draws=400)
+    plans = mean.plan(seen, 0, 0)
+    assert plans.shape == (3, 2, 16)
+    assert mean.evaluations == 8 * 400
+    assert float((plans - torch.tensor([1.0, 0.0])[:, None]).abs().max()) < 5 * 2.0 / 20
 
 
 def test_rollouts_end_at_success_or_the_limit():

@@ -12,7 +12,8 @@ from unstir.model import Model
 from unstir.recipes.run import build_model
 from unstir.recipes.scenarios.apart import keep_apart
 from unstir.recipes.scenarios.baseline import ConstantVelocity, tuned
-from unstir.recipes.scenarios.data import to_data
+from unstir.recipes.scenarios.coordinates import decode
+from unstir.recipes.scenarios.data import conditions_of, futures, to_data
 from unstir.recipes.scenarios.metrics import (
     accelerations,
     best_of,
@@ -26,6 +27,7 @@ from unstir.recipes.scenarios.recorded import settings
 from unstir.recipes.scenarios.scenes import Scenes
 from unstir.recipes.scenarios.task import forecast, forecasts
 from unstir.recipes.splits import Splits
+from unstir.training import Scaling
 
 
 def a_model(scenes: Scenes, *, modes: int | None = 4) -> Model:
@@ -155,6 +157,41 @@ def test_apart_keeps_agents_apart_and_leaves_the_others_as_they_are():
     assert after.sum() < 0.3 * before.sum()
     alone = ~(closest(free) < 1.3).any(axis=(-1, -2)) & ~(closest(kept) < 1.3).any(axis=(-1, -2))
     assert alone.any()
+
+
+def test_rows_that_hold_nobody_are_left_out_and_change_nothing():
+    scenes = some_scenes(4)  # 4 rows, the last of which is empty
+    model = a_model(scenes)
+    whole = model.solve(len(scenes) * 2, condition=conditions_of(scenes, 2), steps=3, batch=8).x
+    wanted = futures(whole, scenes, FUTURE).unflatten(0, (4, 2)).numpy()
+    np.testing.assert_allclose(forecasts(model, scenes, 2, steps=3), wanted, atol=1e-5)
+
+
+def head_on(gap: float, batch: int = 1) -> torch.Tensor:
+    """Pasts of two who walk towards each other on lines so far apart, 1 m a frame, 6 m from meeting."""
+    ahead = torch.arange(-PAST + 1.0, 1.0)
+    rows = [torch.stack([side * (6.0 - ahead), torch.full((PAST,), side * gap / 2)], -1) for side in (-1, 1)]
+    return torch.stack(rows).expand(batch, -1, -1, -1)
+
+
+def test_two_who_would_meet_end_up_as_far_apart_as_asked():
+    past, scaling = head_on(0.05), Scaling((0.0,) * 8, (1.0, 0.5, 0.2, 0.1) * 2)
+    still = torch.zeros(1, 8, 2)
+    kept = keep_apart(past, scaling, FUTURE, distance=0.4, iterations=40)(still)
+    tracks = torch.cat([past[:, :, -1:], decode(scaling.to_data(kept), past, FUTURE)], dim=2)
+    straight = torch.cat([past[:, :, -1:], decode(still, past, FUTURE)], dim=2)
+    assert closest(straight.numpy())[0, 0, 1] == pytest.approx(0.05, abs=1e-4)
+    assert closest(tracks.numpy())[0, 0, 1] == pytest.approx(0.4, abs=2e-3)
+    # Both give way alike: the scene looks the same from either side.
+    torch.testing.assert_close(kept[..., 0], kept[..., 1], atol=1e-4, rtol=1e-3)
+
+
+def test_scenes_without_an_overlap_are_returned_bit_for_bit():
+    past = torch.cat([head_on(0.05), head_on(3.0)])
+    x = 0.01 * torch.randn(2, 8, 2, generator=torch.Generator().manual_seed(0))
+    kept = keep_apart(past, Scaling((0.0,) * 8, (1.0,) * 8), FUTURE, distance=0.4)(x)
+    assert not kept[0].equal(x[0])
+    assert kept[1].equal(x[1])
 
 
 def test_the_projection_is_idle_where_nobody_is_near_and_knows_no_batch():

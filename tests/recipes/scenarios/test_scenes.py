@@ -1,6 +1,7 @@
 """Scenes, their coordinates, and the way through training data and back."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ import torch
 from unstir.recipes.scenarios.coordinates import constant_velocity, decode, encode, modes_of
 from unstir.recipes.scenarios.data import conditions_of, futures, to_data
 from unstir.recipes.scenarios.scenes import Scenes, join
+from unstir.recipes.scenarios.tokens import tokens_of
 
 PAST, FUTURE = 8, 12
 
@@ -65,6 +67,16 @@ def test_a_mirror_changes_the_sign_of_what_is_to_the_left():
     plain, mirrored = to_data(scenes).x, to_data(scenes.mirrored()).x
     np.testing.assert_allclose(mirrored[:, :FUTURE], plain[:, :FUTURE], atol=1e-5)
     np.testing.assert_allclose(mirrored[:, FUTURE:], -plain[:, FUTURE:], atol=1e-5)
+
+
+def test_the_tokens_of_a_mirrored_scene_are_those_that_its_future_fulfils():
+    scenes = some_scenes()
+    asked = replace(scenes, tokens=tokens_of(scenes))
+    mirrored = asked.mirrored()
+    np.testing.assert_allclose(mirrored.tokens, tokens_of(scenes.mirrored()), atol=1e-4)
+    assert np.abs(np.nan_to_num(asked.tokens[..., 1])).max() > 0.1
+    with pytest.raises(ValueError, match="only scenes with the tokens ahead, left, speed, order"):
+        replace(scenes, tokens=asked.tokens[..., :2]).mirrored()
 
 
 def test_few_modes_hold_most_of_what_smooth_walks_do():

@@ -5,17 +5,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from unstir.notice import Notice
+from unstir.recipes.scenarios.heldout import ALIASES, split_recordings
 from unstir.recipes.scenarios.load import load, scenes_for
 from unstir.recipes.scenarios.recorded import settings
-from unstir.recipes.scenarios.tracks import (
-    ALIASES,
-    gaps_sentence,
-    neighbourhoods,
-    read_recordings,
-    scenes_of,
-    split_recordings,
-    windows,
-)
+from unstir.recipes.scenarios.tracks import gaps_sentence, read_recordings
+from unstir.recipes.scenarios.windows import neighbourhoods, scenes_of, windows
 from unstir.recipes.settings import DataSettings
 
 ETH_UCY = Path(__file__).parents[4] / "shared" / "data" / "eth_ucy"
@@ -58,7 +53,7 @@ def test_short_gaps_are_filled_and_long_ones_cut(tmp_path):
 
 def test_gaps_are_said_when_the_data_are_loaded(tmp_path):
     file = write(tmp_path / "a.txt", {1: [*range(10), *range(12, 400)]})
-    with pytest.warns(UserWarning, match="tracks had gaps: 2 positions were interpolated"):
+    with pytest.warns(Notice, match="tracks had gaps: 2 positions were interpolated"):
         scenes_for(DataSettings(source="scenarios", path=str(file)))
 
 
@@ -71,6 +66,26 @@ def test_a_csv_may_order_its_columns_and_name_scenes_and_kinds(tmp_path):
     assert (north.name, south.name) == ("north", "south")
     assert [r.tracks[0].kind for r in (north, south)] == [1, 0]
     np.testing.assert_allclose(north.tracks[0].positions[3], [1.5, 7.0])
+
+
+def test_a_csv_without_scenes_is_one_recording_and_its_gaps_are_filled(tmp_path):
+    rows = ["y,x,id,frame"]
+    rows += [f"{0.1 * k:.2f},{0.5 * k:.2f},p1,{2 * k}" for k in range(60) if k not in (9, 10, 30)]
+    rows += [f"3.0,{-0.4 * k:.2f},p2,{2 * k}" for k in reversed(range(60))]
+    file = tmp_path / "yard.csv"
+    file.write_text("\n".join(rows), encoding="utf-8")
+    (recording,) = read_recordings(file)
+    assert (recording.name, recording.filled, recording.cut) == ("yard", 3, 0)
+    options = {"agents": 3, "mirror": False}
+    data = DataSettings(source="scenarios", path=str(file), heldout=0.4, options=options)
+    with pytest.warns(Notice, match="3 positions were interpolated"):
+        splits = load(data)
+    train, heldout = splits.train.conditions["past"].values, splits.heldout.conditions["past"].values
+    assert (train.shape[1:], len(train), heldout.shape[1:]) == ((3, 8, 2), 17, (3, 8, 2))
+    first = train[2, 0]  # the window that starts in the third frame: k = 2 to 9, of which 9 was a gap
+    np.testing.assert_allclose(first[:, 0], 0.5 * np.arange(2, 10), atol=1e-5)
+    np.testing.assert_allclose(first[:, 1], 0.1 * np.arange(2, 10), atol=1e-5)
+    assert np.isnan(train[:, 2]).all()
 
 
 def test_everyone_of_a_large_window_is_in_one_neighbourhood():
@@ -120,6 +135,12 @@ def test_bad_files_are_one_sentence(tmp_path, text, name, sentence):
     (tmp_path / name).write_text(text, encoding="utf-8")
     with pytest.raises(ValueError, match=sentence):
         read_recordings(tmp_path / name)
+
+
+def test_an_end_too_short_to_hold_out_is_said(tmp_path):
+    file = write(tmp_path / "a.txt", {1: range(60)})
+    with pytest.raises(ValueError, match=r"in the held-out part.*larger data\.heldout than 0\.1"):
+        scenes_for(DataSettings(source="scenarios", path=str(file)))
 
 
 def test_what_is_not_there_is_said(tmp_path):

@@ -13,5 +13,6 @@ DOMAIN = Domain(
     measure=measure,
     panels=panels,
     files={".wav": write_sound, ".flac": write_sound, ".png": write_picture},
+    follows=frozenset({"solver", "guidance", "label"}),
 )
 """What the command line knows of sound."""

@@ -8,11 +8,13 @@ import numpy as np
 
 from unstir.model import Model
 from unstir.recipes.audio.data import load, settings
+from unstir.recipes.audio.instruments import InstrumentJudge
 from unstir.recipes.audio.mel import Waves
 from unstir.recipes.audio.metrics import JUDGED, Ear, note_numbers, vocoder_error
 from unstir.recipes.audio.notes import make_notes
 from unstir.recipes.audio.options import AudioOptions, options_of
 from unstir.recipes.audio.recordings import read_halves
+from unstir.recipes.audio.repair import repair_numbers
 from unstir.recipes.audio.speech import digits_numbers, heard_numbers, listener
 from unstir.recipes.audio.speech import settings as speech_settings
 from unstir.recipes.audio.task import classes_in_turn, generate
@@ -33,13 +35,17 @@ def check(plan: Plan) -> dict[str, Number]:
     """
     run = settings()
     splits, options = load(run.data), options_of(run.data)
-    runs = []
+    judge = InstrumentJudge.taught(options)
+    runs, models = [], []
     for seed in plan.seeds:
         plan.say(f"training notes, seed {seed}")
         training = run.training.model_copy(update={"seed": seed})
         model = plan.train(run.model_copy(update={"training": training}), f"notes-{seed}")
-        runs.append(note_numbers(model, splits, options, n=run.evaluation.samples, seed=seed))
+        runs.append(note_numbers(model, splits, options, judge, n=run.evaluation.samples, seed=seed))
+        models.append(model)
     numbers = pooled(runs)
+    plan.say("filling gaps and refining time")
+    numbers |= repair_numbers(models[0], splits, options)
     numbers["vocoder_error_db"] = vocoder_error(options.mel, _notes(options))
     numbers |= waveform_numbers(plan)
     if plan.data is not None:
@@ -79,6 +85,7 @@ def measure(model: Model, settings: RunSettings, options: Options) -> dict[str, 
             model,
             splits,
             sound,
+            InstrumentJudge.taught(sound),
             n=n,
             seed=options.seed,
             guidance=options.guidance,

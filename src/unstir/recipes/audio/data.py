@@ -12,13 +12,10 @@ from unstir.recipes.audio.mel import Waves
 from unstir.recipes.audio.notes import key_name, make_notes
 from unstir.recipes.audio.options import AudioOptions, options_of
 from unstir.recipes.audio.recordings import read_halves
+from unstir.recipes.notice import Notice
 from unstir.recipes.settings import DataSettings, RunSettings
 from unstir.recipes.splits import Splits, split
 from unstir.training import ArrayData, Scaling
-
-
-class SoundNotice(UserWarning):
-    """What was done to recordings as they were read: resampled, mixed, cut, padded."""
 
 
 def settings() -> RunSettings:
@@ -51,7 +48,7 @@ def settings() -> RunSettings:
 def load(data: DataSettings) -> Splits:
     """Notes made on the spot, or with a path the sounds of a folder or tar file, in the form of the options.
 
-    What was done to recordings (other rates, channels, lengths) is said as a `SoundNotice`.
+    What was done to recordings (other rates, channels, lengths) is said as a `Notice`.
 
     Raises:
         FileNotFoundError: if there is no such folder.
@@ -82,7 +79,7 @@ def _make(data: DataSettings, options: AudioOptions) -> tuple[Waves, NDArray[np.
 def _recorded(data: DataSettings, options: AudioOptions) -> Splits:
     halves = read_halves(data, options)
     for sentence in halves.said:
-        warnings.warn(sentence, SoundNotice, stacklevel=3)
+        warnings.warn(sentence, Notice, stacklevel=3)
     events = options.events(halves.train)
     train = ArrayData(events, halves.train_labels, scaling=_scaling(options, events))
     heldout = replace(train, x=options.events(halves.heldout), labels=halves.heldout_labels)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import Any
 
+from unstir.extras import needed
+
 
 def needs(name: str) -> Any:
     """A module of the extra ``audio``.
@@ -15,6 +17,4 @@ def needs(name: str) -> Any:
     try:
         return import_module(name)
     except ModuleNotFoundError:
-        raise ModuleNotFoundError(
-            f"sound needs {name.partition('.')[0]}; install it with: pip install 'unstir[audio]'"
-        ) from None
+        raise needed(name.partition(".")[0], "audio") from None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -13,6 +13,7 @@ from unstir.evaluation.distances import frechet_distance
 from unstir.evaluation.features import PCAFeatures
 from unstir.model import Model
 from unstir.recipes.audio.baseline import gaussian_events, least_squares_waves
+from unstir.recipes.audio.instruments import CLEAR, InstrumentJudge, spread
 from unstir.recipes.audio.mel import Mel, Waves
 from unstir.recipes.audio.options import AudioOptions
 from unstir.recipes.audio.pitch import within_quarter_tone
@@ -105,6 +106,7 @@ def note_numbers(
     model: Model,
     splits: Splits,
     options: AudioOptions,
+    judge: InstrumentJudge,
     *,
     n: int = 240,
     seed: int = 0,
@@ -114,10 +116,14 @@ def note_numbers(
 ) -> dict[str, Number]:
     """The numbers of a model of notes as spectrograms; every sound is one after the vocoder, real ones too.
 
+    A Gaussian of each pitch is a strong baseline in pitch and in the Fréchet distance, which compares means
+    and covariances only; the instruments tell what it lacks.
+
     Args:
         model: whose classes are the pitches of the options.
         splits: its data.
         options: of the data.
+        judge: of instruments.
         n: samples, at most as many as there are held-out sounds.
         seed: of the samples.
         guidance: weight; the model's own by default, as the next two.
@@ -159,7 +165,54 @@ def note_numbers(
             f"Fréchet distance of notes at w = {w:g} to held-out ones in {_COMPONENTS} components of the "
             "spectrogram, over that of training notes to them",
         )
+        numbers |= {
+            name + suffix: replace(number, meaning=f"{number.meaning}, at w = {w:g}")
+            for name, number in instrument_numbers(judge, waves, baseline, other, real).items()
+        }
     return numbers
+
+
+def instrument_numbers(
+    judge: InstrumentJudge, waves: Waves, baseline: Waves, train: Waves, heldout: Waves
+) -> dict[str, Number]:
+    """Whether notes are of one instrument each, whether all instruments are played, and a kernel distance.
+
+    Args:
+        judge: of instruments.
+        waves: samples (n, samples).
+        baseline: those of the baseline.
+        train: as many training notes.
+        heldout: as many held-out notes.
+    """
+    clear = judge.clear(waves)
+    value, interval = proportion(int(clear.sum()), len(clear))
+    return {
+        "instrument_clear": Number(
+            value,
+            "",
+            float(judge.clear(baseline).mean()),
+            float(judge.clear(heldout).mean()),
+            interval,
+            f"share of {len(clear)} notes that a judge of instruments (right for "
+            f"{judge.judge.accuracy:.1%} of real ones) gives one of them {CLEAR:g} or more of probability",
+        ),
+        "instruments_played": Number(
+            spread(judge.shares(waves)),
+            "",
+            spread(judge.shares(baseline)),
+            spread(judge.shares(heldout)),
+            None,
+            f"instruments among {len(clear)} notes, exp of the entropy of their shares",
+        ),
+        "instrument_mmd": Number(
+            judge.mmd(waves, heldout),
+            "",
+            judge.mmd(baseline, heldout),
+            judge.mmd(train, heldout),
+            None,
+            "squared maximum mean discrepancy to held-out notes in the features of that judge",
+        ),
+    }
 
 
 def in_tune(options: AudioOptions, waves: Waves, labels: NDArray[np.int64]) -> NDArray[np.bool_]:

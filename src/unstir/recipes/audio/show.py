@@ -115,8 +115,8 @@ def write_sound(model: Model, settings: RunSettings, file: Path, options: Option
     save_image(spectrograms(mel, waves, titles), picture)
     shown = f"the first {SHOWN} spectrograms" if len(waves) > SHOWN else "the spectrograms"
     return (
-        f"wrote {len(waves)} sounds, {len(whole) / mel.rate:.1f} s at {mel.rate:,} Hz, to {file}, "
-        f"and {shown} to {picture}"
+        f"{len(waves)} sounds, {len(whole) / mel.rate:.1f} s at {mel.rate:,} Hz, with {shown} in "
+        f"{picture.name}"
     )
 
 
@@ -124,7 +124,7 @@ def write_picture(model: Model, settings: RunSettings, file: Path, options: Opti
     """Write the spectrograms of samples; as `write_sound` without the sound."""
     waves, titles = _drawn(model, options)
     save_image(spectrograms(options_of_model(model).mel, waves, titles), file)
-    return f"wrote the spectrograms of {min(len(waves), SHOWN)} sounds to {file}"
+    return f"spectrograms of {min(len(waves), SHOWN)} sounds"
 
 
 def panels(model: Model, settings: RunSettings, options: Options) -> list[Panel]:

@@ -21,6 +21,7 @@ from unstir.recipes.audio.baseline import gaussian_events
 from unstir.recipes.audio.data import load
 from unstir.recipes.audio.mel import Mel
 from unstir.recipes.audio.options import AudioOptions, options_of
+from unstir.recipes.audio.repair import repair_numbers
 from unstir.recipes.audio.task import classes_in_turn, draw_events
 from unstir.recipes.domain import Plan
 from unstir.recipes.numbers import Number, mean_of, proportion
@@ -61,7 +62,7 @@ def settings() -> RunSettings:
                 "ema": (0.1,),
                 "ema_width": 0.1,
             },
-            "sampling": {"steps": 20, "guidance": 1.0, "window": (0.3, 0.7)},
+            "sampling": {"steps": 20, "guidance": 1.0, "window": (0.45, 0.6)},
             "evaluation": {"samples": 300},
         }
     )
@@ -187,7 +188,9 @@ def digits_numbers(plan: Plan) -> dict[str, Number]:
     plan.say("training spoken digits")
     model = plan.train(run, "spoken-digits")
     plan.say("training the judge, and hearing samples after the vocoder")
-    return heard_numbers(model, splits, listener(splits, options))
+    numbers = heard_numbers(model, splits, listener(splits, options))
+    repaired = repair_numbers(model, splits, options)
+    return numbers | {f"digit_{name}": number for name, number in repaired.items()}
 
 
 def heard_numbers(

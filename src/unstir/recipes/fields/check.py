@@ -11,10 +11,11 @@ import torch
 from unstir.processes import VP
 from unstir.recipes.domain import Plan
 from unstir.recipes.fields.exact import ExactPosterior, PairDenoiser, exact_posterior
+from unstir.recipes.fields.methods import ExactModel
 from unstir.recipes.fields.metrics import Apart, apart
 from unstir.recipes.fields.poisson import PoissonProblem
 from unstir.recipes.fields.sensors import Sensors, scattered
-from unstir.recipes.fields.task import ExactModel, infer
+from unstir.recipes.fields.task import infer
 from unstir.recipes.numbers import Number, mean_of
 
 SENSORS = 32

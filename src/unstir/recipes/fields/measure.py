@@ -15,13 +15,14 @@ from unstir.recipes.domain import Options
 from unstir.recipes.fields.baseline import Ensemble
 from unstir.recipes.fields.data import load, options_of
 from unstir.recipes.fields.exact import exact_posterior
+from unstir.recipes.fields.methods import event_of, find_method, guided
 from unstir.recipes.fields.metrics import honesty, relative_errors
 from unstir.recipes.fields.options import FieldOptions
 from unstir.recipes.fields.poisson import PoissonProblem
 from unstir.recipes.fields.problems import problem_of
 from unstir.recipes.fields.residual import measurement_of
 from unstir.recipes.fields.sensors import Seen, scattered
-from unstir.recipes.fields.task import event_of, find_method, guided, solve
+from unstir.recipes.fields.task import solve
 from unstir.recipes.numbers import Number, bootstrap_mean
 from unstir.recipes.settings import DataSettings, RunSettings
 from unstir.training import ArrayData
@@ -165,7 +166,7 @@ def posteriors(
     """n samples of each case: by the condition ``known`` where sensors were taught, else by MMPS."""
     if held.options.shares[1] > 0:
         return learned_posteriors(model, seen, n, steps=steps, seed=seed)
-    method, event = find_method("mmps"), event_of(model)
+    method, event = find_method("mmps", model), event_of(model)
     samples = []
     for case, each in enumerate(seen):
         measured = measurement_of(model.scaling, event, each, None, held.first)

@@ -10,6 +10,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from unstir.extras import needed
+from unstir.recipes.zarr_store import array_headers, refuse_pickle
+
 PAIRS = (
     ("source", "solution"),
     ("source", "potential"),
@@ -105,9 +108,7 @@ def _read_hdf(place: Path) -> Mapping[str, NDArray[np.generic]]:
     try:
         import h5py
     except ModuleNotFoundError:
-        raise ModuleNotFoundError(
-            "reading HDF5 needs h5py; install it with: pip install 'unstir[formats]'"
-        ) from None
+        raise needed("h5py", "formats") from None
     found: dict[str, NDArray[np.generic]] = {}
 
     def visit(name: str, item: object) -> None:
@@ -128,16 +129,22 @@ def _read_zarr(place: Path) -> Mapping[str, NDArray[np.generic]]:
     try:
         import zarr
     except ModuleNotFoundError:
-        raise ModuleNotFoundError(
-            "reading zarr needs it; install it with: pip install 'unstir[formats]'"
-        ) from None
+        raise needed("zarr", "formats") from None
     try:
-        group = zarr.open_group(str(place), mode="r")
+        headers = array_headers(place)
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{place} cannot be read as a zarr group ({error})") from error
+    for name, header in headers.items():
+        refuse_pickle(place, name, header)
+    try:
+        group = zarr.open_group(str(place), mode="r", use_consolidated=False)
         members = dict(group.members(max_depth=None))
     except (OSError, ValueError, KeyError) as error:
         reason = " ".join(str(error).split())
         raise ValueError(f"{place} cannot be read as a zarr group ({reason})") from error
-    arrays = {name: item for name, item in members.items() if isinstance(item, zarr.Array)}
+    arrays = {
+        name: item for name, item in members.items() if isinstance(item, zarr.Array) and name in headers
+    }
     return {name: np.asarray(item[:]) for name, item in sorted(arrays.items()) if item.ndim >= _MINIMUM}
 
 

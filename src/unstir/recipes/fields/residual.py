@@ -55,8 +55,8 @@ class Equation:
             first: number of channels of the first field.
 
         Raises:
-            ValueError: if the function does not answer with one residual for each sample, or cannot take the
-                fields.
+            ValueError: if the function does not answer with one residual for each sample, cannot take the
+                fields, or gives numbers that are not finite.
         """
         try:
             value = self.residual(x[:, :first], x[:, first:])
@@ -71,6 +71,11 @@ class Equation:
             raise ValueError(
                 f"a residual has one row for each of {len(x)} samples, (batch, ...), but this one gave "
                 f"{shape}"
+            )
+        if not bool(torch.isfinite(value).all()):
+            raise ValueError(
+                "the residual is not finite for some fields on the way to the answer; it has to be for any "
+                "real ones: clamp what goes into logarithms, roots and quotients"
             )
         return value.reshape(len(x), -1)
 
@@ -94,7 +99,8 @@ def measurement_of(
         y, operator and noise.
 
     Raises:
-        ValueError: for neither sensors nor an equation, or a residual of the wrong shape.
+        ValueError: for neither sensors nor an equation, a residual that torch cannot differentiate, or as in
+            `Equation.of`.
     """
     inside = None if seen is None else seen.internal(scaling)
     if equation is None:
@@ -105,8 +111,15 @@ def measurement_of(
     def value(x: Tensor) -> Tensor:
         return equation.of(scaling.to_data(x), first)
 
-    zero = torch.zeros(1, *event, dtype=torch.float64)
-    origin = value(zero)[0].detach()
+    zero = torch.zeros(1, *event, dtype=torch.float64, requires_grad=True)
+    with torch.enable_grad():
+        first_value = value(zero)[0]
+    if not first_value.requires_grad:
+        raise ValueError(
+            "the residual is cut off from the fields: it has to be made of them by torch, without detach, "
+            "no_grad or a way through numpy"
+        )
+    origin = first_value.detach()
     tolerance = torch.full((origin.numel(),), equation.noise, dtype=torch.float64)
     if _affine(value, event, origin):
         linear = LinearOperator(lambda x: value(x) - origin.to(x), event=event, name="residual")

@@ -2,80 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from unstir.denoisers import Denoiser
-from unstir.guidance import MMPS
-from unstir.guidance.operators import Operator
 from unstir.guidance.summary import Summary, summarise
 from unstir.model import Model
-from unstir.recipes.fields.exact import PairDenoiser
+from unstir.recipes.fields.methods import (
+    LEARNED,
+    ExactModel,
+    check_options,
+    event_of,
+    find_method,
+    first_channels,
+    guided,
+)
 from unstir.recipes.fields.residual import Equation, measurement_of
 from unstir.recipes.fields.sensors import Seen, Sensors
-from unstir.recipes.restore import METHODS, Method
-from unstir.samplers import Solution, Solver, sample
-from unstir.settings import nearest
 
-LEARNED = "learned"
-"""The method that asks a model which was trained on the condition ``known``."""
-FIELD_METHODS: dict[str, Method] = {
-    **METHODS,
-    # Sensors of a smooth field say nearly the same, and Krylov steps have to tell them apart; with enough of
-    # them the posterior of a Gaussian field is exact, and a deterministic solver keeps it so.
-    "mmps": Method(partial(MMPS, iterations=8), sampler="multistep", steps=12),
-}
-"""The methods by name, with what suits fields."""
 _BATCH = 256
 """Samples at once, each with a measurement of its own."""
 _EQUATION_ITERATIONS = 30
 """Krylov steps of MMPS with an equation, whose derivatives make the system ill-conditioned."""
 _CLOSE = 1.25
 """A model trained on sensors of one noise level is asked about levels within this factor of it."""
-
-
-class ExactModel:
-    """An exact denoiser of a pair, used like a trained model.
-
-    Args:
-        denoiser: of the pair, in its own units.
-    """
-
-    def __init__(self, denoiser: PairDenoiser) -> None:
-        self.denoiser = denoiser
-        self.scaling = denoiser.scaling
-
-    def solve(
-        self,
-        n: int,
-        *,
-        guide: Callable[[Denoiser], Denoiser] | None = None,
-        seed: int = 0,
-        first_index: int = 0,
-        steps: int | None = None,
-        batch: int = 256,
-        **options: Any,
-    ) -> Solution:
-        """As `Model.solve`: what is not named here is for `samplers.sample`."""
-        denoiser = self.denoiser if guide is None else guide(self.denoiser)
-        parts = [
-            sample(
-                denoiser,
-                (min(batch, n - start), *self.denoiser.event),
-                seed=seed,
-                first_index=first_index + start,
-                steps=20 if steps is None else steps,
-                **options,
-            )
-            for start in range(0, n, batch)
-        ]
-        x = self.scaling.to_data(torch.cat([part.x for part in parts]))
-        return Solution(x, parts[0].nfe, parts[0].grid, None)
 
 
 @dataclass(frozen=True, eq=False)
@@ -125,7 +77,7 @@ def infer(
         sensors: what was measured, or None.
         equation: that the pair has to follow, or None.
         n: number of samples, at least 1.
-        method: "learned", the network's own condition (sensors only), or one of `FIELD_METHODS`
+        method: "learned", the network's own condition (sensors only), or one of `methods.FIELD_METHODS`
             (mmps, pigdm, dps, ddrm, diffpir, particles; the last three take linear measurements only). By
             default what the model was trained for, where that is all that is asked, else mmps.
         steps: of the solver; by default the method's own.
@@ -134,7 +86,7 @@ def infer(
 
     Raises:
         ValueError: for neither sensors nor an equation, sensors outside the grid, a residual of the wrong
-            shape, an unknown method, or "learned" for what the model was not trained for.
+            shape, an unknown method or option of it, or "learned" for what the model was not trained for.
     """
     event = event_of(model)
     seen = None if sensors is None else sensors.on(event)
@@ -156,66 +108,11 @@ def infer(
         return Inference(solution.x, method, solution.nfe)
     if equation is not None and method == "mmps":
         options.setdefault("iterations", _EQUATION_ITERATIONS)
+    way = find_method(method, model)
+    check_options(method, way, options)
     measured = measurement_of(model.scaling, event, seen, equation, first_channels(model))
-    solution = guided(model, find_method(method), measured, n, steps=steps, seed=seed, **options)
+    solution = guided(model, way, measured, n, steps=steps, seed=seed, **options)
     return Inference(solution.x, method, solution.nfe)
-
-
-def find_method(name: str) -> Method:
-    """A method of `FIELD_METHODS` by name.
-
-    Raises:
-        ValueError: for an unknown one.
-    """
-    if name not in FIELD_METHODS:
-        raise ValueError(f"unknown method {name!r}; {nearest(name, [*FIELD_METHODS, LEARNED])}")
-    return FIELD_METHODS[name]
-
-
-def guided(
-    model: Model | ExactModel,
-    method: Method,
-    measured: tuple[Tensor, Operator, float | Tensor],
-    n: int,
-    *,
-    steps: int | None = None,
-    seed: int = 0,
-    first_index: int = 0,
-    solver: Any = None,
-    **options: Any,
-) -> Solution:
-    """Samples of a model guided by a measurement in its own units.
-
-    Args:
-        model: trained or exact.
-        method: see `FIELD_METHODS`.
-        measured: y, operator and noise.
-        n: number of samples.
-        steps: of the solver; the method's own by default.
-        seed: of the samples.
-        first_index: number of the first sample within the seed.
-        solver: that a guided denoiser is sampled with; the method's own by default.
-        **options: of the method.
-    """
-    y, operator, noise = measured
-    rows = y.float()
-    if method.guide is not None:
-        guide: Callable[..., Denoiser] = method.guide
-        return model.solve(
-            n,
-            guide=lambda denoiser: guide(denoiser, rows, operator, noise, **options),
-            solver=solver or method.sampler,
-            steps=steps or method.steps,
-            seed=seed,
-            first_index=first_index,
-        )
-    make: Callable[..., Solver] | None = method.solver
-    assert make is not None
-    # A solver that weighs samples against each other sees all of them at once.
-    own = make(rows, operator, noise, n)
-    return model.solve(
-        n, solver=own, steps=steps or method.steps, seed=seed, first_index=first_index, batch=n
-    )
 
 
 def solve(
@@ -247,10 +144,15 @@ def solve(
     """
     c, space = first_channels(model), event_of(model)[1:]
     field = first[:, None] if tuple(first.shape[1:]) == space and c == 1 else first
-    if tuple(field.shape[1:]) != (c, *space) or not bool(torch.isfinite(field).all()):
+    if tuple(field.shape[1:]) != (c, *space):
         raise ValueError(
-            f"the first field of this model is finite and has shape (batch, {c}, "
-            f"{', '.join(map(str, space))}), got {tuple(first.shape)}"
+            f"the first field of this model has shape (batch, {c}, {', '.join(map(str, space))}), got "
+            f"{tuple(first.shape)}"
+        )
+    if not bool(torch.isfinite(field).all()):
+        raise ValueError(
+            "the first field holds a value that is not finite; of a field that is not known everywhere, give "
+            "what is known as sensors to infer"
         )
     rows = field.repeat_interleave(n, dim=0)
     conditions = model.config.conditions if isinstance(model, Model) else {}
@@ -283,20 +185,11 @@ def _held(
     for start in range(0, len(y), _BATCH):
         measured = (y[start : start + _BATCH], seen.operator, noise)
         n = len(measured[0])
-        found = guided(model, find_method(method), measured, n, steps=steps, seed=seed, first_index=start)
+        found = guided(
+            model, find_method(method, model), measured, n, steps=steps, seed=seed, first_index=start
+        )
         parts.append(found.x)
     return torch.cat(parts)
-
-
-def event_of(model: Model | ExactModel) -> tuple[int, ...]:
-    """(channels, *space) of a model's samples."""
-    return model.config.event if isinstance(model, Model) else model.denoiser.event
-
-
-def first_channels(model: Model | ExactModel) -> int:
-    """Channels of the first field: those of the condition ``source``, else one."""
-    conditions = model.config.conditions if isinstance(model, Model) else {}
-    return conditions["source"].shape[0] if "source" in conditions else 1
 
 
 def _trained_for(model: Model | None, seen: Seen | None) -> str | None:

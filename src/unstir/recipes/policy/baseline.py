@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from unstir.networks import build_network
+from unstir.recipes.policy.task import DiffusionPlanner
 from unstir.recipes.settings import RunSettings
 from unstir.training import ArrayData, Scaling
 from unstir.training.trainer import rate_factor
@@ -55,6 +56,28 @@ class Cloner:
         """The mean plan, in the units of the demonstrations; chance has no part in it."""
         scaled = {name: self.scalings[name].to_internal(value) for name, value in conditions.items()}
         return self.scaling.to_data(self.predict(scaled))
+
+
+class MeanPlanner:
+    """The mean of several plans: an estimate of E[plan | observations], which cloning would learn.
+
+    Args:
+        planner: that draws plans.
+        draws: plans averaged, at least 1.
+    """
+
+    def __init__(self, planner: DiffusionPlanner, draws: int = 32) -> None:
+        self.planner, self.draws = planner, draws
+        self.observed, self.horizon = planner.observed, planner.horizon
+        self.evaluations = 0
+
+    def plan(self, conditions: Mapping[str, Tensor], seed: int, first: int) -> Tensor:
+        """(n, action_dim, horizon), in the units of the demonstrations."""
+        k = self.draws
+        every = {name: value.repeat_interleave(k, dim=0) for name, value in conditions.items()}
+        plans = self.planner.plan(every, seed, first * k)
+        self.evaluations = self.planner.evaluations * k
+        return plans.reshape(-1, k, *plans.shape[1:]).mean(dim=1)
 
 
 def clone(settings: RunSettings, data: ArrayData, samples: int) -> Cloner:

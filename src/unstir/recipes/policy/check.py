@@ -12,10 +12,11 @@ from unstir.evaluation.report import Panel
 from unstir.recipes.domain import Options, Plan
 from unstir.recipes.numbers import Number, mean_of, pooled
 from unstir.recipes.policy import metrics, pusht
-from unstir.recipes.policy.baseline import clone
+from unstir.recipes.policy.baseline import MeanPlanner, clone
 from unstir.recipes.policy.data import load, options_of, settings
 from unstir.recipes.policy.demonstrations import demonstrate
-from unstir.recipes.policy.task import DiffusionPlanner, Rollout
+from unstir.recipes.policy.steering_picture import steering_picture
+from unstir.recipes.policy.task import DiffusionPlanner, Planner, Rollout
 from unstir.recipes.policy.video import Named, routes_picture, write_gif, write_mp4
 from unstir.recipes.settings import RunSettings
 from unstir.training.data import ArrayData
@@ -75,7 +76,7 @@ def measure(model: Model, chosen: RunSettings, options: Options) -> dict[str, Nu
     own = options_of(chosen.data)
     n = options.n or metrics.EPISODES
     runs = metrics.episodes(planner, n=n, seed=options.seed, executed=own.executed)
-    mean = metrics.episodes(DiffusionPlanner(model, steps=1), n=n, seed=options.seed, executed=own.executed)
+    mean = metrics.episodes(MeanPlanner(planner), n=n, seed=options.seed, executed=own.executed)
     numbers = metrics.outcome(runs, mean, _demonstrator())
     return (
         numbers
@@ -117,7 +118,7 @@ def _demonstrator() -> float:
 
 
 def groups_of(model: Model, chosen: RunSettings, options: Options) -> Named:
-    """Episodes of the policy, and of the mean action: one evaluation from noise, what cloning would learn.
+    """Episodes of the policy, and of the mean of its plans, which is what cloning would learn.
 
     Raises:
         ValueError: for a model of other demonstrations than the maze's, which has no environment here.
@@ -128,10 +129,8 @@ def groups_of(model: Model, chosen: RunSettings, options: Options) -> Named:
             "own environment with unstir.recipes.policy.Policy, or write its plans as .npy"
         )
     own, n = options_of(chosen.data), options.n or _SHOWN
-    planners = {
-        "Diffusion policy": DiffusionPlanner(model, steps=options.steps),
-        "Mean action": DiffusionPlanner(model, steps=1),
-    }
+    planner = DiffusionPlanner(model, steps=options.steps)
+    planners: dict[str, Planner] = {"Diffusion policy": planner, "Mean of 32 plans": MeanPlanner(planner)}
     return [
         (title, metrics.episodes(planner, n=n, seed=options.seed, executed=own.executed))
         for title, planner in planners.items()
@@ -139,15 +138,25 @@ def groups_of(model: Model, chosen: RunSettings, options: Options) -> Named:
 
 
 def panels(model: Model, chosen: RunSettings, options: Options) -> list[Panel]:
-    """All ways through the maze, beside those of the mean action."""
+    """All ways through the maze, beside those of the mean plan; and steering."""
     if chosen.data.path is not None:
         return []
     image = routes_picture(groups_of(model, chosen, options))
     text = (
         "Each line is an episode from left to right: upper route blue, lower route green, failures red. The "
-        "mean action is one evaluation from pure noise, E[actions | observations], which leads into the trap."
+        "mean of 32 plans estimates E[plan | observations], which cloning would learn."
     )
-    return [Panel("Ways through the maze", text, image=image, pixelated=False)]
+    executed = options_of(chosen.data).executed
+    steered = steering_picture(model, n=options.n or _SHOWN, seed=options.seed, executed=executed)
+    steering = (
+        "Above, two obstacles that training never saw: where unguided and guided episodes end. Below, the "
+        "ball's way under plans from the start, asked to end at the dots; the colour says in which half the "
+        "goal lies."
+    )
+    return [
+        Panel("Ways through the maze", text, image=image, pixelated=False),
+        Panel("Steering", steering, image=steered, pixelated=False),
+    ]
 
 
 def _film(write: Callable[[Path, Named], None]) -> Callable[[Model, RunSettings, Path, Options], str]:
@@ -157,7 +166,7 @@ def _film(write: Callable[[Path, Named], None]) -> Callable[[Model, RunSettings,
         won = " and ".join(
             f"{sum(r.success for r in runs)} of {len(runs)} ({title})" for title, runs in groups
         )
-        return f"wrote {path}: episodes that reach the goal: {won}"
+        return f"episodes that reach the goal, {won}"
 
     return file
 

@@ -42,7 +42,7 @@ def settings() -> RunSettings:
                 "learning_rate": 2e-3,
                 "drop_condition": 0.0,
             },
-            "sampling": {"steps": 8},
+            "sampling": {"solver": "ddim", "steps": 8},
         }
     )
 

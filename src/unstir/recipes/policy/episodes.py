@@ -64,12 +64,7 @@ class Episodes:
 
     def _check_ends(self, steps: int) -> None:
         ends = self.ends
-        if ends.ndim != 1 or len(ends) == 0 or not np.issubdtype(ends.dtype, np.integer):
-            raise ValueError(
-                "ends are whole numbers, one for each episode, and there is at least one episode"
-            )
-        if ends[0] < 1 or (np.diff(ends) < 1).any():
-            raise ValueError("the ends of the episodes rise: every episode has at least one step")
+        check_ends(ends)
         if ends[-1] != steps:
             raise ValueError(f"the last episode ends at step {ends[-1]}, but there are {steps} steps")
         if self.success is not None and len(self.success) != len(ends):
@@ -103,6 +98,40 @@ class Episodes:
             None if self.images is None else Rows(self.images, rows),  # type: ignore[arg-type]
             None if self.success is None else self.success[episodes],
         )
+
+
+def check_ends(ends: NDArray[np.generic]) -> None:
+    """Check where episodes end, before anything is cut by it.
+
+    Args:
+        ends: (episodes,) as read from a file.
+
+    Raises:
+        ValueError: if they are no rising whole numbers from 1 on, or none.
+    """
+    if ends.ndim != 1 or len(ends) == 0 or not np.issubdtype(ends.dtype, np.integer):
+        raise ValueError(
+            "ends are whole numbers, one for each episode, and there is at least one episode, got "
+            f"{ends.dtype} of shape {ends.shape}"
+        )
+    numbers = ends.astype(np.int64)  # differences of unsigned numbers would never be negative
+    if numbers[0] < 1 or (np.diff(numbers) < 1).any():
+        raise ValueError("the ends of the episodes rise: every episode has at least one step")
+
+
+def first_ends(ends: NDArray[np.generic], episodes: int | None) -> tuple[NDArray[np.int64], int | None]:
+    """Where the first episodes end, and their steps together; None for all of them.
+
+    Args:
+        ends: as read from a file.
+        episodes: how many at most, at least 1; None for all.
+
+    Raises:
+        ValueError: if they are no ends, see `check_ends`.
+    """
+    check_ends(ends)
+    kept = ends.astype(np.int64)[:episodes]
+    return kept, None if episodes is None else int(kept[-1])
 
 
 def split_episodes(episodes: Episodes, share: float, *, seed: int = 0) -> tuple[Episodes, Episodes]:
@@ -160,13 +189,16 @@ def window_rows(
 
     .. math:: -(\text{observed} - 1), \dots, L - \text{horizon} + (\text{executed} - 1)
 
-    so every executed action was demonstrated, and only what follows is padding. An episode that is too short
-    for that has the one window that begins first. ``executed = horizon - observed + 1`` gives a window whose
-    newest observation is each step.
+    The last executed action of the last window is step :math:`L - \text{horizon} + 2\,\text{executed} +
+    \text{observed} - 3`. So with ``horizon >= 2 * executed + observed - 2`` (as with 16, 8 and 2) every
+    executed action was demonstrated, and only what follows is padding; with a shorter horizon the last
+    windows repeat an episode's last action among the executed ones. An episode that is too short for that has
+    the one window that begins first, whose executed actions were demonstrated if there are ``executed``
+    steps. ``executed = horizon - observed + 1`` gives a window whose newest observation is each step.
 
-    Source: Chi et al. 2023, "Diffusion Policy", section 3 for the three horizons; the padding is that of
-    their published code (``SequenceSampler`` with ``pad_before = observed - 1`` and ``pad_after = executed -
-    1``).
+    Source: Chi et al. 2023, "Diffusion Policy", "closed-loop action-sequence prediction", for the three
+    horizons; the padding is that of their published code (``SequenceSampler`` with ``pad_before = observed -
+    1`` and ``pad_after = executed - 1``).
 
     Raises:
         ValueError: for lengths below 1, or more observed and executed steps than the window has.
@@ -195,8 +227,8 @@ def windows(
 ) -> ArrayData:
     """What a policy learns from: the next actions, given the last observations.
 
-    Actions and observations are scaled to [-1, 1] in each dimension (Chi et al. 2023, section 3.3: an action
-    in the range is what their sampler may clip to); pictures from 0 ... 255.
+    Actions and observations are scaled to [-1, 1] in each dimension (Chi et al. 2023, appendix,
+    "Normalization": an action in the range is what their sampler may clip to); pictures from 0 ... 255.
 
     Args:
         episodes: demonstrations.

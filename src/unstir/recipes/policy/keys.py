@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+import math
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -11,6 +13,9 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from unstir.settings import Settings, nearest
+
+NUMBERS = "biuf"
+"""Kinds of NumPy's types that are real numbers: bool, int, unsigned, float."""
 
 Count = Annotated[int, Field(gt=0)]
 
@@ -55,13 +60,18 @@ def joined(path: Path, parts: Sequence[NDArray[np.generic]], names: Sequence[str
         ValueError: if they are not numbers, or of different lengths.
     """
     for name, part in zip(names, parts, strict=True):
-        if not (np.issubdtype(part.dtype, np.number) or part.dtype == np.bool_) or part.ndim < 1:
-            raise ValueError(f"{name!r} in {path} holds {part.dtype}; expected numbers")
+        if part.dtype.kind not in NUMBERS or part.ndim < 1:
+            raise ValueError(
+                f"{name!r} in {path} holds {part.dtype} of shape {part.shape}; expected real numbers, one "
+                "row a step"
+            )
         if len(part) != len(parts[0]):
             raise ValueError(
                 f"in {path} there are {len(parts[0])} steps of {names[0]!r} but {len(part)} of {name!r}"
             )
-    return np.concatenate([part.reshape(len(part), -1) for part in parts], axis=1, dtype=np.float32)
+    return np.concatenate(
+        [part.reshape(len(part), math.prod(part.shape[1:])) for part in parts], axis=1, dtype=np.float32
+    )
 
 
 def shortened(values: NDArray[np.float32], dimensions: int | None, path: Path) -> NDArray[np.float32]:
@@ -78,12 +88,23 @@ def shortened(values: NDArray[np.float32], dimensions: int | None, path: Path) -
     return values[:, :dimensions]
 
 
-def missing_library(library: str, what: str, extra: str = "formats") -> ModuleNotFoundError:
-    """The error for a library that is not installed."""
-    return ModuleNotFoundError(f"{what} needs {library}; install it with: pip install 'unstir[{extra}]'")
-
-
 def damaged(path: Path, error: Exception) -> ValueError:
     """The error for a file that its library cannot read."""
     reason = " ".join(str(error).split()) or type(error).__name__
     return ValueError(f"{path} cannot be read ({reason}); it is damaged or of another kind")
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """Whatever a library raises while it reads a file, as the one sentence of `damaged`.
+
+    Libraries raise what they like for bytes that they do not expect (zarr and h5py at least OSError,
+    KeyError, TypeError, RuntimeError, ValueError, zlib.error), so all of it is caught; only the library's own
+    calls belong inside.
+    """
+    try:
+        yield
+    except (ImportError, MemoryError):  # says nothing about the file
+        raise
+    except Exception as error:
+        raise damaged(path, error) from error

@@ -8,6 +8,8 @@ so a plan is a path that can be drawn and steered.
 
 from __future__ import annotations
 
+import contextlib
+import io
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from unstir.extras import needed
 from unstir.recipes.policy.environment import Observation
 
 LAYOUT: tuple[str, ...] = (
@@ -44,6 +47,10 @@ LIMIT = 100
 MASS = 1000.0 * 4.0 / 3.0 * np.pi * BALL**3
 GEAR = 100.0
 """Newton for a control of 1, the largest one."""
+DAMPING = 1.0
+"""Of the ball's joints, newton for a cell a second."""
+STEP = 0.01
+"""Seconds of a step of the physics."""
 FREQUENCY = 10.0
 """Of the controller, 1/s: critically damped, so the ball trails a moving place by 2 v / FREQUENCY."""
 
@@ -150,19 +157,18 @@ class Maze:
 
 def _point_maze() -> Any:
     """The environment of gymnasium-robotics with our layout; the file it writes for MuJoCo is removed."""
+    cells = {"#": 1, ".": 0}
+    layout = [[cells.get(cell, cell) for cell in line] for line in LAYOUT]
     try:
-        import contextlib
-        import io
+        from gymnasium.error import DependencyNotInstalled
 
         with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
             from gymnasium_robotics.envs.maze.point_maze import PointMazeEnv
+        env = PointMazeEnv(maze_map=layout, continuing_task=False)
     except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(
-            f"the maze needs {error.name}, which is not installed; install it with: "
-            "pip install 'unstir[robotics]'"
-        ) from None
-    cells = {"#": 1, ".": 0}
-    layout = [[cells.get(cell, cell) for cell in line] for line in LAYOUT]
-    env = PointMazeEnv(maze_map=layout, continuing_task=False)
+        library = str(error.name).partition(".")[0].replace("_", "-")
+        raise needed(library, "robotics") from None
+    except DependencyNotInstalled:  # how gymnasium says that mujoco is not there
+        raise needed("mujoco", "robotics") from None
     Path(env.tmp_xml_file_path).unlink(missing_ok=True)
     return env

@@ -9,11 +9,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from unstir.recipes.numbers import Number, proportion
-from unstir.recipes.policy.maze import BALL, Maze
-from unstir.recipes.policy.steering import clear_of, costing, ends_at
-from unstir.recipes.policy.task import DiffusionPlanner, Planner, Policy, Rollout, rollouts
+from unstir.recipes.policy.demonstrations import demonstrate
+from unstir.recipes.policy.maze import BALL, Maze, is_wall
+from unstir.recipes.policy.steering import Steering, clear_of, costing, ends_at
+from unstir.recipes.policy.task import DiffusionPlanner, Planner, Policy, Rollout, lengths_of, rollouts
+from unstir.recipes.policy.tracking import ball_path
 
 if TYPE_CHECKING:
     from unstir.model import Model
@@ -23,11 +26,12 @@ FIRST_SEED = 1_000_000
 """Of the episodes that a policy is judged in; demonstrations start elsewhere."""
 OBSTACLES = ((4.2, 1.6, 0.3), (4.2, -1.6, 0.3))
 """Discs that no demonstration knew, one on either route."""
-MARGIN = 0.2
-"""What the steering adds to obstacle and ball, as the ball cuts corners of the path that it follows."""
-GOALS = ((-2.0, 2.5), (-2.0, -2.5))
-"""Where a plan from the start is asked to end: on the upper or the lower route."""
-GOAL_SPREAD = 0.1
+MARGIN = 0.1
+"""What the steering adds to obstacle and ball."""
+GOAL_SPREAD = 0.05
+"""How near the end of a plan is asked to come to its goal, in cells."""
+GOAL_SEED = 1
+"""Of the demonstrations whose places are goals; training has those of another seed."""
 
 
 @dataclass(frozen=True)
@@ -93,9 +97,9 @@ def outcome(
     return numbers
 
 
-def latency(model: Model, *, executed: int = 8, plans: int = 20) -> Latency:
+def latency(planner: Model | Planner, *, executed: int = 8, plans: int = 20) -> Latency:
     """How long an action takes, beside the environment's own step, in milliseconds; medians over plans."""
-    policy, maze = Policy(model, executed=executed), Maze()
+    policy, maze = Policy(planner, executed=executed), Maze()
     seen = maze.reset(FIRST_SEED)
     thinking, moving = [], []
     for _ in range(plans):
@@ -117,10 +121,8 @@ def latency(model: Model, *, executed: int = 8, plans: int = 20) -> Latency:
 
 def cost(model: Model, *, executed: int = 8) -> dict[str, Number]:
     """Evaluations of the network for a plan, and the time for an action."""
-    planner = DiffusionPlanner(model)
-    about = model.config.conditions["observation"].shape
-    planner.plan({"observation": torch.zeros(1, *about)}, 0, 0)
-    times = latency(model, executed=executed)
+    planner, careful = DiffusionPlanner(model), DiffusionPlanner(model, steering=wary())
+    times, steered = latency(planner, executed=executed), latency(careful, executed=executed, plans=10)
     return {
         "evaluations": Number(
             float(planner.evaluations), "<= 10", baseline=1.0, meaning="of the network for a plan of actions"
@@ -130,7 +132,18 @@ def cost(model: Model, *, executed: int = 8) -> dict[str, Number]:
             reference=times.environment,
             meaning=f"milliseconds an action, a plan shared by {executed}; reference: the environment's step",
         ),
+        "steered_ms": Number(
+            steered.action,
+            reference=times.environment,
+            meaning=f"the same past obstacles, with {careful.candidates} candidates for a plan",
+        ),
     }
+
+
+def wary() -> Steering:
+    """Round `OBSTACLES`: the cost of the ball's way under a plan."""
+    keep = tuple((x, y, radius + BALL + MARGIN) for x, y, radius in OBSTACLES)
+    return costing(clear_of(keep), path=ball_path)
 
 
 def steering(model: Model, *, n: int = EPISODES, seed: int = 0, executed: int = 8) -> dict[str, Number]:
@@ -138,13 +151,11 @@ def steering(model: Model, *, n: int = EPISODES, seed: int = 0, executed: int = 
 
     The baseline is the same policy without guidance.
     """
-    keep = tuple((x, y, r + BALL + MARGIN) for x, y, r in OBSTACLES)
-    careful = DiffusionPlanner(model, steering=costing(clear_of(keep)))
     options = {"n": n, "seed": seed, "executed": executed}
-    guided = episodes(careful, obstacles=OBSTACLES, **options)
+    guided = episodes(DiffusionPlanner(model, steering=wary()), obstacles=OBSTACLES, **options)
     plain = episodes(model, obstacles=OBSTACLES, **options)
     share, interval = proportion(sum(r.success for r in guided), n)
-    value, base = goal_errors(model, n=n, seed=seed)
+    asked, free = goal_plans(model, n=n, seed=seed), goal_plans(model, n=n, seed=seed, steered=False)
     return {
         "past_obstacles": Number(
             share,
@@ -154,23 +165,51 @@ def steering(model: Model, *, n: int = EPISODES, seed: int = 0, executed: int = 
             meaning="share of episodes that reach the goal and touch no obstacle that training never saw",
         ),
         "goal_error": Number(
-            value,
+            asked.error,
             "<= 0.2",
-            base,
+            free.error,
             meaning="rms distance in cells of the last planned place from the goal of a plan",
+        ),
+        "goal_walls": Number(
+            asked.walls,
+            "<= 0.05",
+            free.walls,
+            meaning="share of the plans to goals whose way leads through a wall",
         ),
     }
 
 
-def goal_errors(model: Model, *, n: int = EPISODES, seed: int = 0) -> tuple[float, float]:
-    """How far plans from the start end from goals on either route, rms in cells: guided, and unguided."""
+@dataclass(frozen=True)
+class GoalPlans:
+    """Plans from the start that were asked to end at goals.
+
+    Attributes:
+        paths: (n, points, 2), the ball's ways under them.
+        goals: (n, 2).
+        error: rms distance in cells of their last places from the goals.
+        walls: share of the ways that lead through a wall.
+    """
+
+    paths: NDArray[np.float64]
+    goals: NDArray[np.float64]
+    error: float
+    walls: float
+
+
+def goal_plans(model: Model, *, n: int = EPISODES, seed: int = 0, steered: bool = True) -> GoalPlans:
+    """Plans from the start to where demonstrators were sent after as many actions, on either route.
+
+    The demonstrations are not those of the training, and neither are the starts.
+    """
     maze = Maze()
     starts = [maze.reset(FIRST_SEED + 10_000 * seed + i)["observation"] for i in range(n)]
-    observed = model.config.conditions["observation"].shape[1]
+    observed, horizon = lengths_of(model)
     seen = torch.tensor(np.array(starts), dtype=torch.float32)[:, :, None].expand(-1, -1, observed)
-    goals = torch.tensor([GOALS[i % 2] for i in range(n)])
-    result = []
-    for wish in (ends_at(goals, GOAL_SPREAD), None):
-        plans = DiffusionPlanner(model, steering=wish).plan({"observation": seen}, seed, 0)
-        result.append(float((plans[:, :, -1] - goals).square().sum(dim=1).mean().sqrt()))
-    return result[0], result[1]
+    done = demonstrate(n, seed=GOAL_SEED).episodes
+    first = np.concatenate([[0], done.ends[:-1]])
+    goals = torch.from_numpy(done.actions[np.minimum(first + horizon - observed, done.ends - 1)])
+    wish = ends_at(goals, GOAL_SPREAD) if steered else None
+    plans = DiffusionPlanner(model, steering=wish).plan({"observation": seen}, seed, 0)
+    paths = ball_path(plans, {"observation": seen}).transpose(1, 2).double().numpy()
+    error = float((plans[:, :, -1] - goals).square().sum(dim=1).mean().sqrt())
+    return GoalPlans(paths, goals.double().numpy(), error, float(is_wall(paths).any(axis=1).mean()))

@@ -1,6 +1,6 @@
 """Pushing a T onto its place with a round finger: the environment gym-pusht.
 
-Source: Florence et al. 2021 (implicit behavioral cloning) and Chi et al. 2023, section 6.1 and appendix; the
+Source: Florence et al. 2021 (implicit behavioral cloning) and the simulated Push-T of Chi et al. 2023; the
 simulation is that of the package gym-pusht.
 """
 
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from unstir.extras import needed
 from unstir.recipes.domain import Options
 from unstir.recipes.numbers import Number, bootstrap_mean, proportion
 from unstir.recipes.policy.environment import Observation
@@ -105,9 +106,7 @@ class PushT:
             import gym_pusht  # noqa: F401
             import gymnasium
         except ModuleNotFoundError:
-            raise ModuleNotFoundError(
-                "pushing a T needs gym-pusht; install it with: pip install 'unstir[robotics]'"
-            ) from None
+            raise needed("gym-pusht", "robotics") from None
         self.pixels, self.size, self.limit = pixels, size, LIMIT if limit is None else limit
         self._score = 0.0
         self._environment: Any = gymnasium.make(

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from unstir.recipes.policy.episodes import Episodes
-from unstir.recipes.policy.keys import ReplaySettings, damaged, joined, names_of, need, shortened
+from unstir.recipes.policy.episodes import Episodes, first_ends
+from unstir.recipes.policy.keys import ReplaySettings, joined, names_of, need, reading, shortened
 from unstir.recipes.policy.lerobot import is_lerobot, read_lerobot
 from unstir.recipes.policy.minari import is_minari, read_minari
 from unstir.recipes.policy.pictures import as_pictures
@@ -62,29 +61,27 @@ def read_npz(path: Path, settings: ReplaySettings) -> Episodes:
     Raises:
         ValueError: if it is damaged, lacks an array, or its lengths do not match.
     """
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise damaged(path, error) from error
+    with reading(path):
+        file = np.load(path, allow_pickle=False)
+        known = set(file.files)
     names, action = names_of(settings.state, ["observations"]), settings.action or "actions"
-    for name in names:
-        need(path, name, arrays, "state")
-    need(path, action, arrays, "action")
-    if "ends" not in arrays:
-        raise ValueError(f"{path} has no array 'ends', which says where each episode ends")
-    ends = arrays["ends"].astype(np.int64)[: settings.episodes]
-    steps = int(ends[-1]) if len(ends) and settings.episodes else None
-    images = None
-    if settings.image is not None:
-        need(path, settings.image, arrays, "image")
-        images = as_pictures(arrays[settings.image][:steps], size=settings.image_size)
-    states = joined(path, [arrays[name][:steps] for name in names], names)
+    wanted = {"state": names, "action": [action], "image": [settings.image] if settings.image else []}
+    with file:
+        for what, some in wanted.items():
+            for name in some:
+                need(path, name, known, what)
+        if "ends" not in known:
+            raise ValueError(f"{path} has no array 'ends', which says where each episode ends")
+        with reading(path):
+            arrays = {name: np.asarray(file[name]) for some in (*wanted.values(), ["ends"]) for name in some}
+    ends, steps = first_ends(arrays.pop("ends"), settings.episodes)
+    arrays = {name: values[:steps] if values.ndim else values for name, values in arrays.items()}
+    states = joined(path, [arrays[name] for name in names], names)
     return Episodes(
         shortened(states, settings.dimensions, path),
-        joined(path, [arrays[action][:steps]], [action]),
+        joined(path, [arrays[action]], [action]),
         ends,
-        images,
+        None if settings.image is None else as_pictures(arrays[settings.image], size=settings.image_size),
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
@@ -18,6 +19,10 @@ if TYPE_CHECKING:
     from unstir.recipes.policy.steering import Steering
 
 _PLANS = 1_000_003
+CANDIDATES = 16
+"""Of a steered plan."""
+_TRUST = 0.1
+"""How far guidance moves an action, as a deviation in the network's units, where actions are -1 to 1."""
 
 
 class Planner(Protocol):
@@ -48,41 +53,75 @@ class Planner(Protocol):
 
 
 class DiffusionPlanner:
-    """Plans drawn from a trained model.
+    r"""Plans drawn from a trained model.
+
+    A steered plan is chosen among candidates, each drawn twice from the same noise: as the model has it, and
+    guided. Candidate c costs as much as its guided plan, and as guidance moved it,
+
+    .. math:: cost(x_c) + \lVert x_c - x_c^{free} \rVert^2 / (2 \tau^2)
+
+    so those near the wish to begin with are preferred: guidance then corrects, and need not choose a route,
+    which a gradient cannot. Guided plans are those of Janner et al. 2022, "Planning with diffusion", section
+    3.2; the choice among them is ours.
 
     Args:
         model: events (action_dim, horizon), with the condition ``observation`` (obs_dim, observed).
         steps: of the solver, at least 1; the model's own by default.
         steering: changes where plans go, see `steering`.
+        candidates: of a steered plan, at least 1; a single one is taken as it comes.
 
     Raises:
-        ValueError: for a model that plans no actions from observations, or less than one step.
+        ValueError: for a model that plans no actions from observations, or less than one step or candidate.
     """
 
-    def __init__(self, model: Model, *, steps: int | None = None, steering: Steering | None = None) -> None:
+    def __init__(
+        self,
+        model: Model,
+        *,
+        steps: int | None = None,
+        steering: Steering | None = None,
+        candidates: int = CANDIDATES,
+    ) -> None:
         self.observed, self.horizon = lengths_of(model)
         self.model = model
         self.steps = model.config.sampling.steps if steps is None else steps
         if self.steps < 1:
             raise ValueError(f"a plan takes at least 1 step of the solver, got {steps}")
+        if candidates < 1:
+            raise ValueError(f"a steered plan is chosen among at least 1 candidate, got {candidates}")
         self.steering = steering
+        self.candidates = 1 if steering is None else candidates
         self.evaluations = 0
-        """Of the network for the last plan."""
+        """Of the network for the last plan, all candidates together."""
 
     def plan(self, conditions: Mapping[str, Tensor], seed: int, first: int) -> Tensor:
-        n = len(conditions["observation"])
-        guide = None if self.steering is None else self.steering(self.model, conditions)
-        solution = self.model.solve(
-            n,
+        n, k = len(conditions["observation"]), self.candidates
+        every = {name: value.repeat_interleave(k, dim=0) for name, value in conditions.items()}
+        draw = partial(
+            self.model.solve,
+            n * k,
             steps=self.steps,
-            condition=dict(conditions),
-            guide=guide,
+            condition=every,
             seed=seed,
-            first_index=first,
-            batch=n,
+            first_index=first * k,
+            batch=n * k,
         )
-        self.evaluations = solution.nfe
-        return solution.x
+        if self.steering is None:
+            solution = draw()
+            self.evaluations = solution.nfe
+            return solution.x
+        wish = self.steering(self.model, conditions, k)
+        guided = draw(guide=wish.guide)
+        self.evaluations = guided.nfe * k
+        if k == 1:
+            return guided.x
+        free = draw()
+        self.evaluations += free.nfe * k
+        units = self.model.scaling.to_internal
+        moved = (units(guided.x) - units(free.x)).square().flatten(1).sum(1)
+        price = wish.cost(guided.x) + moved / (2.0 * _TRUST**2)
+        best = price.view(n, k).argmin(dim=1) + k * torch.arange(n)
+        return guided.x[best]
 
 
 def lengths_of(model: Model) -> tuple[int, int]:
@@ -113,6 +152,7 @@ class Policy:
         executed: actions done of each plan, at least 1.
         seed: with the number of an episode it decides the policy's chance.
         steering: see `steering`.
+        candidates: of a steered plan, see `DiffusionPlanner`.
 
     Raises:
         ValueError: if a plan does not hold so many actions, or the model is none of a policy.
@@ -126,11 +166,12 @@ class Policy:
         executed: int = 8,
         seed: int = 0,
         steering: Steering | None = None,
+        candidates: int = CANDIDATES,
     ) -> None:
         from unstir.model import Model
 
         if isinstance(model, Model):
-            model = DiffusionPlanner(model, steps=steps, steering=steering)
+            model = DiffusionPlanner(model, steps=steps, steering=steering, candidates=candidates)
         elif steps is not None or steering is not None:
             raise ValueError("steps and steering are those of a diffusion model; this planner has its own")
         self.planner: Planner = model

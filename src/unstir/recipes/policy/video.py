@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from unstir.extras import needed
 from unstir.recipes.policy.drawing import BODY, FAILED, LOWER, UPPER, Scene, beside
 from unstir.recipes.policy.maze import BALL
 from unstir.recipes.policy.metrics import route_of
@@ -84,10 +85,7 @@ def write_mp4(file: Path, groups: Named, obstacles: Discs = ()) -> None:
     try:
         import imageio_ffmpeg  # type: ignore[import-untyped]
     except ModuleNotFoundError:
-        raise ModuleNotFoundError(
-            "films as .mp4 need imageio-ffmpeg, which is not installed; install it with: "
-            "pip install 'unstir[robotics]', or write a .gif"
-        ) from None
+        raise needed("imageio-ffmpeg", "robotics") from None
     pictures = frames(groups, obstacles, cell=32)
     first = next(pictures)
     size = (first.width // 2 * 2, first.height // 2 * 2)  # H.264 takes even sizes only

@@ -14,17 +14,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from unstir.recipes.policy.episodes import Episodes
-from unstir.recipes.policy.keys import (
-    ReplaySettings,
-    damaged,
-    joined,
-    missing_library,
-    names_of,
-    need,
-    shortened,
-)
-from unstir.recipes.policy.pictures import as_pictures
+from unstir.extras import needed
+from unstir.recipes.policy.episodes import Episodes, first_ends
+from unstir.recipes.policy.keys import ReplaySettings, damaged, joined, names_of, need, reading, shortened
+from unstir.recipes.policy.pictures import Part, gathered
+from unstir.recipes.zarr_store import Headers, array_headers, check_header, say_what_is_missing
 
 _ROWS = 256
 """Pictures converted at once."""
@@ -38,66 +32,89 @@ def is_zarr(path: Path) -> bool:
 
 
 def read_zarr(path: Path, settings: ReplaySettings) -> Episodes:
-    """The episodes of a replay buffer.
+    """The episodes of a replay buffer; chunks that are not stored are said with a `Notice`.
 
     Raises:
         ModuleNotFoundError: if zarr is not installed.
-        ValueError: if the store is damaged, lacks an array, or its lengths do not match.
+        ValueError: if the store is damaged, lacks an array, holds other than numbers, or its lengths do not
+            match.
     """
     try:
         import zarr
         from zarr.storage import ZipStore
     except ModuleNotFoundError:
-        raise missing_library("zarr", "a zarr replay buffer") from None
-    try:
-        if path.is_dir():
-            return _read(path, zarr.open_group(path, mode="r"), settings)
-        if not zipfile.is_zipfile(path):
-            raise zipfile.BadZipFile("it is no zip file")
-        with ZipStore(path, mode="r") as store:
-            return _read(path, zarr.open_group(store, mode="r"), settings)
-    except (OSError, KeyError, RuntimeError, zipfile.BadZipFile) as error:
-        raise damaged(path, error) from error
+        raise needed("zarr", "formats") from None
+    if path.is_dir():
+        with reading(path):
+            headers = array_headers(path)
+            group = zarr.open_group(path, mode="r", use_consolidated=False)
+        return _read(path, group, headers, settings)
+    if not zipfile.is_zipfile(path):
+        raise damaged(path, zipfile.BadZipFile("it is no zip file"))
+    with reading(path):
+        headers = array_headers(path)
+        store = ZipStore(path, mode="r")
+    with store:
+        with reading(path):
+            group = zarr.open_group(store, mode="r", use_consolidated=False)
+        return _read(path, group, headers, settings)
 
 
-def _read(path: Path, group: Any, settings: ReplaySettings) -> Episodes:
+def _read(path: Path, group: Any, headers: Headers, settings: ReplaySettings) -> Episodes:
     for name in ("data", "meta"):
-        if name not in group:
+        if not any(array.startswith(f"{name}/") for array in headers):
             raise ValueError(
-                f"{path} is a zarr store but no replay buffer: it has no group {name!r}; expected "
-                "data/state, data/action and meta/episode_ends"
+                f"{path} is a zarr store but no replay buffer: it has no group {name!r} with arrays; "
+                "expected data/state, data/action and meta/episode_ends"
             )
-    data, meta = group["data"], group["meta"]
-    if "episode_ends" not in meta:
+    if "meta/episode_ends" not in headers:
         raise ValueError(f"{path} has no array meta/episode_ends, which says where each episode ends")
-    ends = np.asarray(meta["episode_ends"][:]).astype(np.int64)[: settings.episodes]
-    steps = int(ends[-1]) if len(ends) and settings.episodes else None
-    known = set(data.array_keys())
+    known = {array.removeprefix("data/") for array in headers if array.startswith("data/")}
     names, action = names_of(settings.state, ["state"]), settings.action or "action"
     for name in names:
         need(path, name, known, "state")
     need(path, action, known, "action")
-    states = joined(path, [np.asarray(data[name][:steps]) for name in names], names)
+    ends, steps = first_ends(
+        _rows(path, _array(path, group, headers, "meta/episode_ends")), settings.episodes
+    )
+    states = [_rows(path, _array(path, group, headers, f"data/{name}"), steps) for name in names]
+    actions = _rows(path, _array(path, group, headers, f"data/{action}"), steps)
+    pictures = None
+    if settings.image is not None:
+        need(path, settings.image, known, "image")
+        pictures = _pictures(path, _array(path, group, headers, f"data/{settings.image}"), steps, settings)
     return Episodes(
-        shortened(states, settings.dimensions, path),
-        joined(path, [np.asarray(data[action][:steps])], [action]),
+        shortened(joined(path, states, names), settings.dimensions, path),
+        joined(path, [actions], [action]),
         ends,
-        _pictures(path, data, known, steps, settings),
+        pictures,
     )
 
 
-def _pictures(
-    path: Path, data: Any, known: set[str], steps: int | None, settings: ReplaySettings
-) -> NDArray[np.uint8] | None:
+def _array(path: Path, group: Any, headers: Headers, name: str) -> Any:
+    """An array, not read yet; its header is checked first."""
+    check_header(path, name, headers[name])
+    with reading(path):
+        array = group[name]
+        say_what_is_missing(path, name, array)
+    return array
+
+
+def _rows(path: Path, array: Any, steps: int | None = None) -> NDArray[np.generic]:
+    with reading(path):
+        return np.asarray(array[:steps] if array.ndim else array[()])
+
+
+def _pictures(path: Path, array: Any, steps: int | None, settings: ReplaySettings) -> NDArray[np.uint8]:
     """Converted a few at a time: stores keep them as float32, four times their size as bytes."""
-    if settings.image is None:
-        return None
-    need(path, settings.image, known, "image")
-    array = data[settings.image]
-    count = array.shape[0] if steps is None else min(steps, array.shape[0])
-    unit = np.issubdtype(array.dtype, np.floating) and float(np.max(array[:_ROWS], initial=0.0)) <= 1.0
-    parts = [
-        as_pictures(np.asarray(array[start : min(start + _ROWS, count)]), unit=unit, size=settings.image_size)
-        for start in range(0, count, _ROWS)
-    ]
-    return np.concatenate(parts)
+    stored = array.shape[0] if array.ndim else 0
+    count = stored if steps is None else min(steps, stored)
+
+    def part(start: int) -> Part:
+        def read() -> NDArray[np.generic]:
+            with reading(path):
+                return np.asarray(array[start : min(start + _ROWS, count)])
+
+        return Part(array.dtype, read)
+
+    return gathered([part(start) for start in range(0, count, _ROWS)], size=settings.image_size)

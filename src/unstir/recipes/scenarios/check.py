@@ -5,15 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from unstir.recipes.numbers import Number
-from unstir.recipes.scenarios.forecasting import track_check, track_numbers
-from unstir.recipes.scenarios.load import scenes_for
-from unstir.recipes.scenarios.rates import (
+from unstir.recipes.scenarios.default_check import (
     collision_number,
     default_numbers,
     forecast_number,
     measured,
     rare_numbers,
 )
+from unstir.recipes.scenarios.forecasting import track_check, track_numbers
+from unstir.recipes.scenarios.load import scenes_for
 
 if TYPE_CHECKING:
     from unstir.model import Model

@@ -24,6 +24,9 @@ COURTEOUS = 0.5
 GAP = 1.0
 """Seconds that a pedestrian wants between leaving a lane and a vehicle's arrival, with a spread of 0.7: some
 take less, and the vehicle has to brake."""
+HESITANT, LATE = 0.15, (1.5, 3.5)
+"""Share of the pedestrians who hesitate and then step out late: before a vehicle that can stop if it brakes
+by this much, m/s^2."""
 
 Flags = NDArray[np.bool_]
 
@@ -60,6 +63,7 @@ class Crossing:
         self.way = rng.choice([-1.0, 1.0], (n, people))
         self.wish = desired_speeds((n, people), rng)
         self.margin = rng.normal(GAP, 0.7, (n, people))
+        self.hesitant = rng.random((n, people)) < HESITANT
         self.going: Flags = np.zeros((n, people), dtype=bool)
         self._place(n, people)
         self.entered = np.full((n, people, 2), np.inf)
@@ -103,14 +107,15 @@ class Crossing:
         return -0.5 * LANE * self.side + self.offset
 
     def _decide(self, u: Array, waiting: Flags, stop: Array, needed: Array) -> None:
-        """Who waits goes if every vehicle is past, comes late enough, or stops."""
+        """Who waits goes if every vehicle is past, comes late enough, stops, or just can."""
         coming = self.drives & (self.q - 0.5 * LENGTH < HALF)
         arrives = np.maximum(stop, 0.0) / np.maximum(self.speed, 0.3)
         far = self.way[..., None] * (-0.5 * LANE * self.side)[:, None] + 0.5 * LANE
         clear = (far - u[..., None]) / self.wish[..., None]
         late = arrives[:, None] > clear + self.margin[..., None]
         stops = np.logical_and(self.courteous, needed < 2.5)[:, None]
-        self.going |= waiting & (late | stops | ~coming[:, None]).all(-1)
+        just = ((needed > LATE[0]) & (needed < LATE[1]))[:, None] & self.hesitant[..., None]
+        self.going |= waiting & (late | stops | just | ~coming[:, None]).all(-1)
 
     def _drive(self, u: Array, waiting: Flags, stop: Array, needed: Array) -> None:
         """Follow the leader, and the line before the crossing while someone has it."""

@@ -34,9 +34,9 @@ def settings() -> RunSettings:
             "recipe": "scenarios",
             "data": {"source": "scenarios", "heldout": 0.15},
             "schedule": {"name": "vp"},
-            "network": {"kind": "agents", "width": 64, "layers": 3},
+            "network": {"kind": "agents", "width": 64, "layers": 3, "heads": 4, "pairs": 16, "points": 6},
             "training": {
-                "samples": 350_000,
+                "samples": 280_000,
                 "batch": 128,
                 "learning_rate": 2e-3,
                 "warm_up": 0.03,

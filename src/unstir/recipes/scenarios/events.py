@@ -19,8 +19,13 @@ from unstir.recipes.scenarios.vehicles import LENGTH
 
 NEAR = ((0.03, 0.2), (0.03, 0.5))
 """Clearance of a near miss, metres: of two pedestrians, and where a vehicle takes part."""
-HARD = (1.6, 2.2)
-"""Hard braking, m/s^2: beyond comfort (1.5 m/s^2), within what the simulated drivers do."""
+HARD = (3.0, 5.5)
+"""Hard braking, m/s^2: twice the comfortable 1.5 m/s^2 of Treiber & Kesting 2013, table 11.2, or more, and
+well within the 8 m/s^2 of tyres on a dry road."""
+HARD_FRAMES = 2
+"""Frames over which it lasts: a single one may be a jerk."""
+INSIDE = (0.2, 0.8)
+"""Share of the range in which values are asked for, so that what is missed by a little still counts."""
 LANE_HELD = 1.0
 """Metres to the side within which one vehicle is in the way of another."""
 SHORT = (1.0, 12.0)
@@ -36,16 +41,26 @@ class Event:
             are finite and of no meaning.
         low: (n, numbers) lower ends of the ranges in which it happens.
         high: (n, numbers) upper ends.
+        strained: (n,) number of the agent of which it asks more than the usual acceleration, or None.
     """
 
     value: Callable[[Tensor], Tensor]
     low: Tensor
     high: Tensor
+    strained: Tensor | None = None
 
     def happens(self, tracks: Tensor) -> Tensor:
         """Whether it does, (n,) bool."""
         value = self.value(tracks)
         return ((value >= self.low.to(value)) & (value <= self.high.to(value))).all(1)
+
+    def miss(self, tracks: Tensor) -> Tensor:
+        """Half the squared distances of the numbers to the middle `INSIDE` of their ranges, (n,); 0 there."""
+        value = self.value(tracks)
+        low, high = self.low.to(value), self.high.to(value)
+        below = low + INSIDE[0] * (high - low) - value
+        above = value - low - INSIDE[1] * (high - low)
+        return 0.5 * torch.maximum(below, above).clamp(min=0.0).square().sum(1)
 
 
 def near_miss(kinds: Tensor, first: Tensor, second: Tensor, *, past: int) -> Event:
@@ -68,7 +83,7 @@ def near_miss(kinds: Tensor, first: Tensor, second: Tensor, *, past: int) -> Eve
 
 
 def hard_braking(agent: Tensor, *, past: int, dt: float) -> Event:
-    """An agent's speed falls by `HARD` at its hardest, from frame to frame.
+    """An agent's speed falls by `HARD`, on average over `HARD_FRAMES` frames, where it falls most.
 
     Args:
         agent: (n,) number of the agent in each scene.
@@ -79,10 +94,11 @@ def hard_braking(agent: Tensor, *, past: int, dt: float) -> Event:
     def value(tracks: Tensor) -> Tensor:
         own = tracks[torch.arange(len(tracks), device=tracks.device), agent][:, past - 2 :]
         speed = ((own.diff(dim=1) ** 2).sum(-1) + 1e-8).sqrt() / dt
-        return (-speed.diff(dim=1) / dt).amax(1, keepdim=True)
+        falls = speed[:, :-HARD_FRAMES] - speed[:, HARD_FRAMES:]
+        return falls.amax(1, keepdim=True) / (HARD_FRAMES * dt)
 
     ends = torch.tensor(HARD).expand(len(agent), 2)
-    return Event(value, ends[:, :1], ends[:, 1:])
+    return Event(value, ends[:, :1], ends[:, 1:], agent)
 
 
 def cut_in(tracks: Tensor, changer: Tensor, follower: Tensor, *, past: int) -> Event:

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from unstir.extras import needed
 from unstir.recipes.scenarios.frames import AGENTS, DT, FUTURE, PAST, SEGMENTS
 from unstir.recipes.scenarios.scenes import ABSENT, VEHICLE, Scenes
 from unstir.recipes.scenarios.tokens import chosen, tokens_of
@@ -65,9 +66,7 @@ def _environment() -> Any:
         import gymnasium
         import highway_env  # noqa: F401  (registers its roads)
     except ModuleNotFoundError:
-        raise ModuleNotFoundError(
-            "highway-env is not installed; install it with: pip install 'unstir[driving]'"
-        ) from None
+        raise needed("highway-env", "driving") from None
     config = {"vehicles_count": VEHICLES, "lanes_count": LANES, "simulation_frequency": FREQUENCY}
     return gymnasium.make("highway-v0", config=config)
 

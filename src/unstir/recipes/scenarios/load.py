@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 
+from unstir.notice import Notice
 from unstir.recipes.scenarios.data import to_data
 from unstir.recipes.scenarios.default import SimulationSettings, simulated
 from unstir.recipes.scenarios.recorded import TrackSettings, read_scenes
@@ -24,7 +25,7 @@ def scenes_for(data: DataSettings) -> tuple[Scenes, Scenes]:
         return simulated(parse_settings(SimulationSettings, data.options), data.heldout, data.seed)
     train, heldout, gaps = read_scenes(data)
     if gaps is not None:
-        warnings.warn(gaps, stacklevel=2)
+        warnings.warn(gaps, Notice, stacklevel=2)
     return train, heldout
 
 

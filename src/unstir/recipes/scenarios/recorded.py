@@ -7,15 +7,10 @@ from typing import Annotated
 from pydantic import Field
 
 from unstir.recipes.scenarios.data import FUTURE
+from unstir.recipes.scenarios.heldout import ALIASES, split_in_time, split_recordings
 from unstir.recipes.scenarios.scenes import Scenes
-from unstir.recipes.scenarios.tracks import (
-    ALIASES,
-    gaps_sentence,
-    read_recordings,
-    scenes_of,
-    split_in_time,
-    split_recordings,
-)
+from unstir.recipes.scenarios.tracks import gaps_sentence, read_recordings
+from unstir.recipes.scenarios.windows import scenes_of
 from unstir.recipes.settings import DataSettings, RunSettings
 from unstir.settings import Settings, parse_settings
 
@@ -82,7 +77,13 @@ def read_scenes(data: DataSettings) -> tuple[Scenes, Scenes, str | None]:
         first, second = split_recordings(recordings, options.heldout, ALIASES)
     else:
         first, second = split_in_time(recordings, data.heldout)
-    train, heldout = scenes_of(first, **sizes), scenes_of(second, **sizes)
+    train = scenes_of(first, **sizes)
+    try:
+        heldout = scenes_of(second, **sizes)
+    except ValueError as error:
+        raise ValueError(
+            f"in the held-out part, {error}, or a larger data.heldout than {data.heldout:g}"
+        ) from error
     if data.limit is not None:
         train = train.take(slice(0, data.limit))
     return train, heldout, gaps_sentence(recordings)

@@ -16,6 +16,9 @@ ABSENT, PEDESTRIAN, VEHICLE = -1, 0, 1
 KINDS = ("pedestrian", "vehicle")
 """Names of the kinds by number."""
 
+TOKENS = ("ahead", "left", "speed", "order")
+"""Names of the entries of tokens, see `tokens`."""
+
 
 @dataclass(frozen=True)
 class Scenes:
@@ -124,10 +127,20 @@ class Scenes:
         )
 
     def mirrored(self) -> Scenes:
-        """The same scenes in a mirror (y is -y), as if people kept to the other side."""
+        """The same scenes in a mirror (y is -y), as if people kept to the other side.
+
+        Raises:
+            ValueError: for tokens other than those of `tokens.TOKENS`, of which it is not known what becomes.
+        """
         flip = np.array([1.0, -1.0], dtype=np.float32)
         mirror = None if self.map is None else self.map * np.tile(flip, 2)
-        return replace(self, tracks=self.tracks * flip, map=mirror)
+        tokens = self.tokens
+        if tokens is not None:
+            if tokens.shape[2] != len(TOKENS):
+                raise ValueError(f"only scenes with the tokens {', '.join(TOKENS)} can be mirrored")
+            signs = [-1.0 if name == "left" else 1.0 for name in TOKENS]
+            tokens = tokens * np.array(signs, dtype=np.float32)
+        return replace(self, tracks=self.tracks * flip, map=mirror, tokens=tokens)
 
 
 def join(parts: Sequence[Scenes]) -> Scenes:

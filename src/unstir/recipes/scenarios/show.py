@@ -16,7 +16,8 @@ from unstir.recipes.domain import Options
 from unstir.recipes.scenarios import rare
 from unstir.recipes.scenarios.draw import View, draw_scenes, film_scenes, save_film
 from unstir.recipes.scenarios.load import scenes_for
-from unstir.recipes.scenarios.rates import EVENTS
+from unstir.recipes.scenarios.ranges import Ranges
+from unstir.recipes.scenarios.rates import EVENTS, NoScene
 from unstir.recipes.scenarios.scenes import Scenes
 from unstir.recipes.scenarios.task import forecasts
 from unstir.recipes.settings import RunSettings
@@ -54,7 +55,14 @@ def views(
 
 
 def side_by_side(
-    model: Model, scenes: Scenes, event: str, count: int, *, seed: int = 0, steps: int | None = None
+    model: Model,
+    scenes: Scenes,
+    event: str,
+    count: int,
+    *,
+    ranges: Ranges | None = None,
+    seed: int = 0,
+    steps: int | None = None,
 ) -> list[View]:
     """The same pasts without and with guidance to an event, in turn; those who take part are ringed.
 
@@ -63,12 +71,13 @@ def side_by_side(
         scenes: held out; those that an event fits are used.
         event: a name of `rates.EVENTS`.
         count: scenes, as far as there are any.
+        ranges: of speeds and accelerations, to keep while guided; None for any.
         seed: of the samples.
         steps: of the solver; the model's own by default.
     """
     kept, asked, members = EVENTS[event][0](scenes)
     free = rare.sample_scenes(model, kept, seed=seed, steps=steps)
-    guided = rare.sample_scenes(model, kept, asked, seed=seed, steps=steps)
+    guided = rare.sample_scenes(model, kept, asked, ranges=ranges, seed=seed, steps=steps)
     chosen = torch.nonzero(asked.happens(guided) & ~asked.happens(free))[:, 0][:count]
     found, name = [], event.replace("_", " ")
     for i in chosen.tolist():
@@ -87,7 +96,10 @@ def side_by_side(
 
 
 def _heldout(settings: RunSettings, options: Options, count: int) -> Scenes:
-    scenes = scenes_for(settings.data)[1]
+    return _some(scenes_for(settings.data)[1], options, count)
+
+
+def _some(scenes: Scenes, options: Options, count: int) -> Scenes:
     rows = np.random.default_rng(options.seed).permutation(len(scenes))[: options.n or count]
     return scenes.take(rows)
 
@@ -96,7 +108,7 @@ def write_sheet(model: Model, settings: RunSettings, path: Path, options: Option
     """Held-out scenes from above with several futures each."""
     shown = views(model, _heldout(settings, options, SHOWN), FUTURES, seed=options.seed, steps=options.steps)
     save_image(draw_scenes(shown, columns=4), path)
-    return f"{len(shown)} held-out scenes with {FUTURES} futures each in {path}"
+    return f"{len(shown)} held-out scenes with {FUTURES} futures each"
 
 
 def write_film(model: Model, settings: RunSettings, path: Path, options: Options) -> str:
@@ -105,7 +117,7 @@ def write_film(model: Model, settings: RunSettings, path: Path, options: Options
     shown = views(model, scenes, 6, seed=options.seed, steps=options.steps)
     pictures = film_scenes(shown, columns=min(4, len(shown)))
     write_aside(path, lambda aside: save_film(pictures, aside, seconds=scenes.dt / 2))
-    return f"{len(shown)} held-out scenes, {len(pictures)} frames at twice their speed, in {path}"
+    return f"{len(shown)} held-out scenes, {len(pictures)} frames at twice their speed"
 
 
 FILES: dict[str, Callable[[Model, RunSettings, Path, Options], str]] = {
@@ -117,7 +129,8 @@ FILES: dict[str, Callable[[Model, RunSettings, Path, Options], str]] = {
 
 def panels(model: Model, settings: RunSettings, options: Options) -> list[Panel]:
     """Pictures of the report: futures of held-out scenes, and rare ones asked for."""
-    scenes = _heldout(settings, options, 200)
+    train, heldout = scenes_for(settings.data)
+    scenes, ranges = _some(heldout, options, 200), Ranges.of(train)
     sheet = draw_scenes(
         views(model, scenes.take(slice(0, SHOWN)), FUTURES, seed=options.seed, steps=options.steps), columns=4
     )
@@ -125,8 +138,10 @@ def panels(model: Model, settings: RunSettings, options: Options) -> list[Panel]
     found = [Panel("Futures of held-out scenes", text, sheet, pixelated=False)]
     for event, (_, what) in EVENTS.items():
         try:
-            pairs = side_by_side(model, scenes, event, 2, seed=options.seed, steps=options.steps)
-        except ValueError:  # no scene has whom it takes
+            pairs = side_by_side(
+                model, scenes, event, 2, ranges=ranges, seed=options.seed, steps=options.steps
+            )
+        except NoScene:
             continue
         if pairs:
             title = event.replace("_", " ").capitalize()

@@ -3,23 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn.functional import pad
 
+from unstir.denoisers import Denoiser, Posterior
 from unstir.guidance import Constrained
+from unstir.guidance.operators import Map
+from unstir.processes import Schedule
 from unstir.recipes.scenarios.apart import keep_apart
 from unstir.recipes.scenarios.data import conditions_of, future_frames, futures
 from unstir.recipes.scenarios.scenes import ABSENT, Scenes
 
 if TYPE_CHECKING:
-    from unstir.denoisers import Denoiser
     from unstir.model import Model
 
 Floats = NDArray[np.float32]
-Guide = Callable[["Denoiser"], "Denoiser"]
+Guide = Callable[[Denoiser], Denoiser]
+
+BY_AGENT = ("past", "kind", "tokens")
+"""Conditions with a row for each agent."""
+LAST = 32
+"""Most iterations of the last projection, which few samples need."""
 
 
 def forecast(
@@ -70,7 +80,7 @@ def forecasts(
     apart: float | None = None,
     guide: Guide | None = None,
     steps: int | None = None,
-    batch: int = 1024,
+    batch: int = 256,
 ) -> Floats:
     """Joint futures of many scenes; arguments as in `forecast`.
 
@@ -92,34 +102,68 @@ def forecasts(
     for start in range(0, len(scenes), at_once):
         part = scenes.take(slice(start, start + at_once))
         conditions = conditions_of(part, n)
+        rows = int(np.flatnonzero(part.present.any(axis=0)).max(initial=0)) + 1
         project = None
         if apart is not None:
-            past = conditions["past"].to(model.device)
-            project = keep_apart(past, model.scaling, future, distance=apart)
-        steered = _steered(guide, project)
+            past = conditions["past"][:, :rows].to(model.device)
+            project = partial(_on_first, rows, keep_apart(past, model.scaling, future, distance=apart))
         x = model.solve(
             len(part) * n,
             condition=conditions,
-            guide=steered,
+            guide=partial(_steered, rows, guide, project),
             seed=seed,
             first_index=start * n,
             batch=len(part) * n,
             steps=steps,
         ).x
-        if project is not None:  # the solver joins its last estimates, so they are moved apart once more
-            internal = model.scaling.to_internal(x).to(model.device)
-            for _ in range(4):
-                internal = project(internal)
-            x = model.scaling.to_data(internal).cpu()
+        if apart is not None:  # the solver joins its last estimates, so they are moved apart once more
+            last = keep_apart(past, model.scaling, future, distance=apart, iterations=LAST)
+            x = model.scaling.to_data(_on_first(rows, last, model.scaling.to_internal(x).to(model.device)))
+            x = x.cpu()
         parts.append(futures(x, part, future).reshape(len(part), n, part.agents, future, 2).numpy())
     return np.concatenate(parts)
 
 
-def _steered(guide: Guide | None, project: Callable[[Tensor], Tensor] | None) -> Guide | None:
-    if project is None:
-        return guide
-    kept = project
-    return lambda denoiser: Constrained(guide(denoiser) if guide else denoiser, kept)
+class FirstRows(Denoiser):
+    """A denoiser of scenes whose other rows hold nobody, so that they are left out and their estimate is 0.
+
+    Args:
+        denoiser: of scenes, for which rows are interchangeable.
+        rows: number of the first rows that hold all agents.
+    """
+
+    def __init__(self, denoiser: Denoiser, rows: int) -> None:
+        super().__init__()
+        self.denoiser = denoiser
+        self.rows = rows
+        self.schedule: Schedule = denoiser.schedule
+        self.sigma_data = denoiser.sigma_data
+        self.unconditional = denoiser.unconditional
+
+    def cost(self, t: float) -> int:
+        return self.denoiser.cost(t)
+
+    def no_condition(self, condition: dict[str, Tensor]) -> dict[str, Tensor] | None:
+        return self.denoiser.no_condition(condition)
+
+    def forward(self, x_t: Tensor, t: Tensor | float, **condition: Tensor) -> Posterior:
+        fewer = {
+            name: value[:, : self.rows] if name in BY_AGENT else value for name, value in condition.items()
+        }
+        mean = self.denoiser(x_t[..., : self.rows], t, **fewer).mean
+        return Posterior(pad(mean, (0, x_t.shape[2] - self.rows)))
+
+
+def _on_first(rows: int, project: Map, x: Tensor) -> Tensor:
+    """A projection of the first rows, with the others as they are."""
+    return torch.cat([project(x[..., :rows]), x[..., rows:]], dim=-1)
+
+
+def _steered(rows: int, guide: Guide | None, project: Map | None, denoiser: Denoiser) -> Denoiser:
+    steered: Denoiser = FirstRows(denoiser, rows)
+    if guide is not None:
+        steered = guide(steered)
+    return steered if project is None else Constrained(steered, project)
 
 
 def _scene(

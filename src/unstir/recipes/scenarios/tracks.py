@@ -1,17 +1,17 @@
-"""Recorded tracks as scenes: ETH/UCY text files, and CSV files of (scene, frame, id, x, y)."""
+"""Reading recorded tracks: ETH/UCY text files, and CSV files of (scene, frame, id, x, y)."""
 
 from __future__ import annotations
 
 import csv
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from unstir.recipes.scenarios.scenes import KINDS, PEDESTRIAN, Scenes, join
+from unstir.recipes.scenarios.scenes import KINDS, PEDESTRIAN
 
 SCENE_COLUMNS = ("frame", "id", "x", "y")
 """Columns that a CSV file must have; ``scene`` and ``kind`` (pedestrian or vehicle) are optional."""
@@ -174,144 +174,6 @@ def _runs(values: Rows) -> list[tuple[int, int]]:
     """Start and stop of each run of equal values."""
     edges = [0, *(np.flatnonzero(np.diff(values)) + 1).tolist(), len(values)]
     return [(edges[i], edges[i + 1]) for i in range(len(edges) - 1)]
-
-
-def windows(
-    recording: Recording,
-    *,
-    past: int = 8,
-    future: int = 12,
-    agents: int = 16,
-    dt: float = 0.4,
-    stride: int = 1,
-) -> Scenes | None:
-    """Every window of past + future frames with the agents that are seen in all of them.
-
-    A window of more agents than a scene has rows is cut into neighbourhoods of nearly the same size, along
-    the axis on which its agents are spread most, so every agent is in exactly one scene.
-
-    Source: the protocol of Alahi et al. 2016, section 5, and Gupta et al. 2018, section 4 (8 + 12 frames,
-    every start); windows of one agent alone are kept, too.
-
-    Args:
-        recording: tracks.
-        past: frames given.
-        future: frames to forecast.
-        agents: rows of a scene.
-        dt: seconds between frames.
-        stride: frames between the starts of windows.
-
-    Returns:
-        The scenes, or None if nobody is seen for so long.
-    """
-    length = past + future
-    by_start: dict[int, list[Track]] = {}
-    for track in recording.tracks:
-        for start in range(track.first, track.first + len(track.positions) - length + 1):
-            by_start.setdefault(start, []).append(track)
-    tracks, kinds = [], []
-    for start in sorted(by_start):
-        if start % stride:
-            continue
-        seen = by_start[start]
-        whole = np.stack([t.positions[start - t.first : start - t.first + length] for t in seen])
-        for rows in neighbourhoods(whole[:, past - 1], agents):
-            scene = np.full((agents, length, 2), np.nan, dtype=np.float32)
-            scene[: len(rows)] = whole[rows]
-            kind = np.full(agents, -1, dtype=np.int8)
-            kind[: len(rows)] = [seen[row].kind for row in rows]
-            tracks.append(scene)
-            kinds.append(kind)
-    return Scenes(np.stack(tracks), np.stack(kinds), dt, past) if tracks else None
-
-
-def neighbourhoods(places: Rows, size: int) -> list[NDArray[np.int64]]:
-    """Split points (n, 2) into groups of at most ``size``: halved along their widest axis until they fit."""
-    groups, waiting = [], [np.arange(len(places))]
-    while waiting:
-        rows = waiting.pop()
-        if len(rows) <= size:
-            groups.append(rows)
-            continue
-        centred = places[rows] - places[rows].mean(axis=0)
-        axis = np.linalg.eigh(centred.T @ centred)[1][:, -1]
-        order = rows[np.argsort(centred @ axis, kind="stable")]
-        half = len(order) // 2
-        waiting += [order[half:], order[:half]]
-    return groups
-
-
-def scenes_of(recordings: Sequence[Recording], **options: float) -> Scenes:
-    """The windows of several recordings together.
-
-    Raises:
-        ValueError: if there is not one window in them.
-    """
-    parts = [w for w in (windows(r, **options) for r in recordings) if w is not None]  # type: ignore[arg-type]
-    if not parts:
-        raise ValueError(
-            "no agent is seen long enough for a single window: give longer tracks, or fewer frames with "
-            "data.options.past and data.options.future"
-        )
-    return join(parts)
-
-
-def split_recordings(
-    recordings: Sequence[Recording], heldout: str | None, aliases: Mapping[str, str] | None = None
-) -> tuple[list[Recording], list[Recording]]:
-    """Recordings for training and the held-out one, by name.
-
-    Args:
-        recordings: all of them.
-        heldout: name of the one that is held out, or what it is also called.
-        aliases: short names.
-
-    Raises:
-        ValueError: for an unknown name, or if nothing would be left for training.
-    """
-    from unstir.settings import nearest
-
-    names = [r.name for r in recordings]
-    name = (aliases or {}).get(heldout or "", heldout)
-    if name not in names:
-        raise ValueError(f"there is no recording {heldout!r}; {nearest(str(heldout), names)}")
-    rest = [r for r in recordings if r.name != name]
-    if not rest:
-        raise ValueError(f"{heldout!r} is the only recording, so nothing is left to train on")
-    return rest, [r for r in recordings if r.name == name]
-
-
-def split_in_time(recordings: Sequence[Recording], share: float) -> tuple[list[Recording], list[Recording]]:
-    """The beginning and the end of each recording; tracks are cut between the two, so nothing overlaps.
-
-    Args:
-        recordings: all of them.
-        share: of the frames, at the end, that is held out.
-    """
-    first, second = [], []
-    for recording in recordings:
-        end = max(track.first + len(track.positions) for track in recording.tracks)
-        at = round((1.0 - share) * end)
-        before = [replace(t, positions=t.positions[: at - t.first]) for t in recording.tracks if t.first < at]
-        after = [
-            replace(t, first=max(t.first, at), positions=t.positions[max(0, at - t.first) :])
-            for t in recording.tracks
-            if t.first + len(t.positions) > at
-        ]
-        first.append(replace(recording, tracks=tuple(before)))
-        second.append(replace(recording, tracks=tuple(after)))
-    return first, second
-
-
-ALIASES = {
-    "eth": "biwi_eth",
-    "hotel": "biwi_hotel",
-    "zara1": "crowds_zara01",
-    "zara2": "crowds_zara02",
-    "zara3": "crowds_zara03",
-    "univ": "students003",
-}
-"""What the recordings of ETH/UCY are called for short."""
 
 
 def gaps_sentence(recordings: Sequence[Recording]) -> str | None:
