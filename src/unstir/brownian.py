@@ -179,7 +179,7 @@ def _address(octave: N, node: N) -> N:
 
 
 def _sqrt(values: Tensor) -> Tensor:
-    """The square root of float64, rounded correctly as in `at`: vector units of some CPUs miss the last bit."""
+    """The square root of float64, rounded correctly: vector units of some CPUs miss the last bit."""
     return torch.from_numpy(np.sqrt(values.cpu().numpy())).to(values.device)
 
 

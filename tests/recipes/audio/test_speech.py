@@ -206,7 +206,6 @@ def test_a_short_training_on_two_digits_is_heard(tmp_path):
     assert len(who.reference) == len(who.heldout) == 60
     numbers = heard_numbers(train_run(run, tmp_path / "run", splits=splits).model, splits, who, sets=1)
     assert numbers["digit_accuracy_w1"].value > 0.7
-    assert numbers["digit_frechet_w0"].value < numbers["digit_frechet_w0"].baseline
 
 
 def options_of_run(run):

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from unstir.evaluation.pictures import save_image
 from unstir.evaluation.report import Panel
 from unstir.recipes.domain import Options, Plan
 from unstir.recipes.numbers import Number, mean_of, pooled
@@ -172,7 +173,7 @@ def _film(write: Callable[[Path, Named], None]) -> Callable[[Model, RunSettings,
 
 
 def _write_png(path: Path, groups: Named) -> None:
-    routes_picture(groups).save(path)
+    save_image(routes_picture(groups), path)
 
 
 FILES = {".gif": _film(write_gif), ".mp4": _film(write_mp4), ".png": _film(_write_png)}

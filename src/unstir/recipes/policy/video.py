@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
 
 from unstir.extras import needed
+from unstir.files import write_aside
 from unstir.recipes.policy.drawing import BODY, FAILED, LOWER, UPPER, Scene, beside
 from unstir.recipes.policy.maze import BALL
 from unstir.recipes.policy.metrics import route_of
@@ -70,9 +72,8 @@ def write_gif(file: Path, groups: Named, obstacles: Discs = ()) -> None:
         OSError: if the file cannot be written.
     """
     pictures = [image.quantize(24, dither=Image.Dither.NONE) for image in frames(groups, obstacles)]
-    pictures[0].save(
-        file, save_all=True, append_images=pictures[1:], duration=1000 // FRAMES_A_SECOND, loop=0
-    )
+    options: dict[str, Any] = {"append_images": pictures[1:], "duration": 1000 // FRAMES_A_SECOND, "loop": 0}
+    write_aside(file, lambda aside: pictures[0].save(aside, save_all=True, **options))
 
 
 def write_mp4(file: Path, groups: Named, obstacles: Discs = ()) -> None:
@@ -89,12 +90,16 @@ def write_mp4(file: Path, groups: Named, obstacles: Discs = ()) -> None:
     pictures = frames(groups, obstacles, cell=32)
     first = next(pictures)
     size = (first.width // 2 * 2, first.height // 2 * 2)  # H.264 takes even sizes only
-    writer = imageio_ffmpeg.write_frames(
-        str(file), size, fps=FRAMES_A_SECOND, macro_block_size=2, output_params=["-loglevel", "error"]
-    )
-    writer.send(None)
-    try:
-        for image in (first, *pictures):
-            writer.send(np.ascontiguousarray(np.asarray(image.crop((0, 0, *size)))).tobytes())
-    finally:
-        writer.close()
+
+    def write(aside: Path) -> None:
+        writer = imageio_ffmpeg.write_frames(
+            str(aside), size, fps=FRAMES_A_SECOND, macro_block_size=2, output_params=["-loglevel", "error"]
+        )
+        writer.send(None)
+        try:
+            for image in (first, *pictures):
+                writer.send(np.ascontiguousarray(np.asarray(image.crop((0, 0, *size)))).tobytes())
+        finally:
+            writer.close()
+
+    write_aside(file, write)
