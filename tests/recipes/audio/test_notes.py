@@ -89,3 +89,11 @@ def test_notes_that_cannot_be_made_are_one_sentence():
         make_notes(3, KEYS, SAMPLES, RATE, seed=0)
     with pytest.raises(ValueError, match=r"C7 has 2093 Hz, too high for 8000 samples a second"):
         make_notes(3, (96,), SAMPLES, RATE, seed=0)
+
+
+@pytest.mark.parametrize("pitch", [65.4, 1760.0, 1975.5])
+def test_tones_outside_the_usual_range_are_heard_in_tune(pitch):
+    wanted = np.array([pitch])
+    waves = np.sin(2 * np.pi * wanted[:, None] * np.arange(SAMPLES) / RATE).astype(np.float32)
+    assert within_quarter_tone(waves, RATE, wanted).all()
+    assert not within_quarter_tone(waves, RATE, wanted * 2 ** (1 / 12), among=wanted).any()

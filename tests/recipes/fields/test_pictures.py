@@ -16,7 +16,7 @@ def test_a_joint_model_has_numbers_and_pictures(problem, tmp_path):
     model, settings = untrained(problem=problem)
     options = Options(n=2, steps=2)
     numbers = DOMAIN.measure(model, settings, options)
-    assert {"solution_error", "sensors_first_error", "sensors_second_deviation_ratio"} <= numbers.keys()
+    assert {"solution_error", "sensors_first_error", "sensors_second_error_over_deviation"} <= numbers.keys()
     assert (numbers["sensors_first_error"].reference is None) == (problem != "poisson")
     # A model that has learned nothing is worse than what needs no network.
     assert numbers["solution_error"].value > numbers["solution_error"].baseline

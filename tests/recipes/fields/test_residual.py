@@ -107,3 +107,19 @@ def test_a_tolerance_of_zero_or_nothing_to_infer_from_is_one_sentence():
         Equation(lambda f, u: f, 0.0)
     with pytest.raises(ValueError, match="nothing to infer from"):
         infer(ExactModel(PairDenoiser(VP(), PoissonProblem(4))), n=2)
+
+
+def test_a_residual_with_a_kernel_of_another_type_is_told_to_follow_its_fields():
+    kernel = torch.ones(1, 1, 3, 3)
+
+    def residual(source, potential):
+        return torch.nn.functional.conv2d(potential, kernel, padding=1) - source
+
+    event = (2, SIZE, SIZE)
+    with pytest.raises(ValueError, match=r"in the type of its fields.*kernel\.to\(u\)"):
+        measurement_of(Scaling(), event, None, Equation(residual, 0.1))
+
+    def follows(source, potential):
+        return torch.nn.functional.conv2d(potential, kernel.to(potential), padding=1) - source
+
+    assert isinstance(measurement_of(Scaling(), event, None, Equation(follows, 0.1))[1], LinearOperator)

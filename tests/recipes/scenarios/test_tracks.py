@@ -170,3 +170,25 @@ def test_zara1_has_the_pedestrians_of_the_protocol():
     # Gupta et al. 2018 leave windows of a single pedestrian out, and have 2253 pedestrians in 602 windows.
     assert (counts[counts > 1].sum(), (counts > 1).sum()) == (2253, 602)
     assert (counts.sum(), len(counts)) == (2356, 705)
+
+
+def test_a_frame_between_two_is_not_moved_to_either(tmp_path):
+    file = write(tmp_path / "a.txt", {1: range(10)})
+    file.write_text(file.read_text() + "14\t2\t0.0\t0.0\n")
+    with pytest.raises(ValueError, match="frames are 10 apart, but frame 14 lies between two"):
+        read_recordings(file)
+
+
+@pytest.mark.parametrize("row", ["0,1,0.5", "0"])
+def test_a_row_that_is_cut_short_is_said(tmp_path, row):
+    file = tmp_path / "a.csv"
+    file.write_text(f"frame,x,y,id,kind\n0,1.0,2.0,7,pedestrian\n{row}\n", encoding="utf-8")
+    with pytest.raises(ValueError, match=r"line 3: the row has fewer values"):
+        read_recordings(file)
+
+
+def test_a_file_that_is_no_text_is_said(tmp_path):
+    file = tmp_path / "a.csv"
+    file.write_bytes(b"frame,x,y,id\n\xff\xfe,1,2,3\n")
+    with pytest.raises(ValueError, match="is not a number"):
+        read_recordings(file)

@@ -223,4 +223,4 @@ def in_tune(options: AudioOptions, waves: Waves, labels: NDArray[np.int64]) -> N
         waves: (n, samples).
         labels: (n,) positions among them.
     """
-    return within_quarter_tone(waves, options.mel.rate, options.pitches[labels])
+    return within_quarter_tone(waves, options.mel.rate, options.pitches[labels], among=options.pitches)

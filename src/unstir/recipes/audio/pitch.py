@@ -62,7 +62,11 @@ def measured_pitch(
 
 
 def within_quarter_tone(
-    waves: NDArray[np.float32], rate: int, wanted: NDArray[np.float64]
+    waves: NDArray[np.float32],
+    rate: int,
+    wanted: NDArray[np.float64],
+    *,
+    among: NDArray[np.float64] | None = None,
 ) -> NDArray[np.bool_]:
     """Whether each sound's measured pitch is at most 50 cents from the wanted one; silence is not.
 
@@ -70,9 +74,13 @@ def within_quarter_tone(
         waves: (n, samples).
         rate: samples a second.
         wanted: (n,) in Hz.
+        among: all pitches that may be heard, in Hz: the search covers them with half an octave to spare,
+            and 100 to 1,500 Hz anyway; by default those that are wanted.
 
     Returns:
         (n,) bool.
     """
-    off = cents(measured_pitch(waves, rate), wanted)
+    heard = wanted if among is None else among
+    low, high = min(100.0, float(heard.min()) / 2**0.5), max(1500.0, float(heard.max()) * 2**0.5)
+    off = cents(measured_pitch(waves, rate, low=low, high=high), wanted)
     return np.asarray(np.abs(off) <= 50.0)

@@ -141,7 +141,7 @@ def sensor_numbers(model: Model, held: Held, options: Options) -> dict[str, Numb
             reference=honest.level,
             meaning=f"share of the {name} field within its central 90 % intervals",
         )
-        numbers[f"sensors_{name}_deviation_ratio"] = Number(
+        numbers[f"sensors_{name}_error_over_deviation"] = Number(
             honest.deviation_ratio,
             reference=1.0,
             meaning=f"error of the {name} field over the samples' own deviation; above 1 is too sure",

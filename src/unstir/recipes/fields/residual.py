@@ -62,6 +62,11 @@ class Equation:
             value = self.residual(x[:, :first], x[:, first:])
         except (RuntimeError, IndexError, TypeError) as error:
             reason = " ".join(str(error).split())
+            if "scalar type" in reason or "dtype" in reason:
+                raise ValueError(
+                    "the residual has to work in the type of its fields, float32 and float64: bring its own "
+                    f"tensors there, such as kernel.to(u) ({reason})"
+                ) from error
             raise ValueError(
                 f"the residual does not take fields of shape {tuple(x[:, :first].shape)} and "
                 f"{tuple(x[:, first:].shape)} ({reason})"

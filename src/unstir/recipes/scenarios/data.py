@@ -120,9 +120,16 @@ def future_frames(model: Model) -> int:
     """Frames that a model forecasts.
 
     Raises:
-        ValueError: for a model that was not trained on scenes.
+        ValueError: for a model that was not trained on scenes, or that was trained on scenes of one's own
+            without saying how long their futures are.
     """
     if "past" not in model.config.conditions:
         raise ValueError("this model was not trained on scenes: it takes no past tracks")
-    options = model.about.get("settings", {}).get("data", {}).get("options", {})
-    return int(options.get("future", FUTURE))
+    data = model.about.get("settings", {}).get("data", {})
+    future = data.get("options", {}).get("future", FUTURE if data.get("source") == "scenarios" else None)
+    if future is None:
+        raise ValueError(
+            "this model does not say how many frames its futures have: give it "
+            'about={"settings": {"data": {"options": {"future": 12}}}} when it is made'
+        )
+    return int(future)

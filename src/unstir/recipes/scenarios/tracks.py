@@ -94,7 +94,7 @@ def _is_table(file: Path) -> bool:
 
 def _read_text(file: Path) -> Rows:
     rows = []
-    for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), start=1):
+    for number, line in enumerate(file.read_text(encoding="utf-8", errors="replace").splitlines(), start=1):
         if not line.strip():
             continue
         words = line.split()
@@ -122,7 +122,7 @@ def _numbers(words: Sequence[str], place: str) -> list[float]:
 def _read_csv(file: Path, gap: int) -> list[Recording]:
     """The recordings of a CSV file, one for each value of its column ``scene``."""
     scenes: dict[str, list[list[float]]] = {}
-    with file.open(encoding="utf-8-sig", newline="") as text:
+    with file.open(encoding="utf-8-sig", newline="", errors="replace") as text:
         table = csv.DictReader(text, skipinitialspace=True)
         names = {name.strip().lower(): name for name in table.fieldnames or ()}
         missing = [column for column in SCENE_COLUMNS if column not in names]
@@ -134,6 +134,8 @@ def _read_csv(file: Path, gap: int) -> list[Recording]:
         identities: dict[str, float] = {}
         for row in table:
             place = f"{file}, line {table.line_num}"
+            if any(row[name] is None for name in names.values()):
+                raise ValueError(f"{place}: the row has fewer values than the header has columns")
             frame, x, y = _numbers([row[names[c]] or "" for c in ("frame", "x", "y")], place)
             identity = identities.setdefault(row[names["id"]], float(len(identities)))
             scene = row[names["scene"]] if "scene" in names else file.stem
@@ -156,7 +158,14 @@ def _recording(name: str, rows: Rows, gap: int) -> Recording:
         raise ValueError(f"{name}: agent {row[1]:g} has two positions in frame {row[0]:g}")
     values, counts = np.unique(distances, return_counts=True)
     step = float(values[np.argmax(counts)]) if len(values) else 1.0
-    number = np.round((rows[:, 0] - rows[:, 0].min()) / step).astype(np.int64)
+    exact = (rows[:, 0] - rows[:, 0].min()) / step
+    number = np.round(exact).astype(np.int64)
+    off = np.abs(exact - number) > 1e-3
+    if off.any():
+        raise ValueError(
+            f"{name}: frames are {step:g} apart, but frame {rows[np.argmax(off), 0]:g} lies between two; "
+            "bring all positions to the same times first"
+        )
     tracks, filled, cut = [], 0, 0
     for start, stop in _runs(rows[:, 1]):
         frames, places, kind = number[start:stop], rows[start:stop, 2:4], int(rows[start, 4])
