@@ -17,6 +17,7 @@ from unstir.recipes.fields.exact import PairDenoiser
 from unstir.recipes.fields.known import Known
 from unstir.recipes.fields.methods import ExactModel
 from unstir.recipes.fields.poisson import PoissonProblem
+from unstir.recipes.fields.problems import problem_of
 from unstir.recipes.fields.task import infer
 from unstir.recipes.fields.trained import (
     SEED,
@@ -178,3 +179,17 @@ def test_a_short_training_already_solves_better_than_none(tmp_path, monkeypatch)
         assert all(np.isfinite(number.value) for number in numbers.values())
         assert numbers["solve_seconds"].interval is None
     assert errors[1] < 0.5 * errors[0]
+
+
+def test_a_network_that_has_learned_nothing_falls_short_in_the_source():
+    recipe = settings()
+    recipe = recipe.model_copy(
+        update={"data": recipe.data.model_copy(update={"options": {**recipe.data.options, "size": 16}})}
+    )
+    model = build_model(recipe, load(recipe.data))
+    problem = problem_of(options_of(recipe.data))
+    ensemble = Ensemble(torch.cat(problem.draw(512, recipe.data.seed), dim=1))
+    numbers = inference_numbers(model, inverse_cases(problem, 1), ensemble, draws=16)
+    assert not numbers["sensor_error_ratio_source"].ok
+    solved = solution_numbers(model, problem, ensemble, n=16)
+    assert not solved["relative_l2"].ok
