@@ -13,7 +13,9 @@ import unstir
 
 ROOT = Path(unstir.__file__).parent
 FLOORS = {
-    **dict.fromkeys(("files", "memory", "settings", "noise", "brownian", "notice", "extras"), 0),
+    **dict.fromkeys(
+        ("files", "memory", "settings", "noise", "brownian", "notice", "interruption", "extras"), 0
+    ),
     **dict.fromkeys(("spaces", "networks"), 1),
     "generators": 2,
     "processes": 3,

@@ -74,9 +74,10 @@ def test_laminates_are_exact_across_and_along(values, axis):
     field = D[:, None].expand(len(D), 4) if axis == 0 else D.expand(4, len(D))
     across = effective_diffusivity(field, axis, spacing=(0.1, 0.3))
     along = effective_diffusivity(field, 1 - axis, spacing=(0.1, 0.3))
-    assert across.value == pytest.approx(float(series(D, shares)), rel=1e-10)
-    assert along.value == pytest.approx(float(parallel(D, shares)), rel=1e-10)
-    assert across.imbalance < 1e-9
+    assert across.value == pytest.approx(float(series(D, shares)), rel=1e-13)
+    assert along.value == pytest.approx(float(parallel(D, shares)), rel=1e-13)
+    # What rounding leaves of concentrations near 1 grows with the contrast.
+    assert across.imbalance < 1e-14 * (1.0 + max(values) / min(values))
 
 
 def ball(cells: int, radius: float, dimension: int) -> torch.Tensor:

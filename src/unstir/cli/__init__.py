@@ -21,6 +21,7 @@ from unstir.cli.runs import to_yaml
 from unstir.cli.sampling import evaluate, likelihood, report, sample, tune
 from unstir.cli.shared import console, fail, say_notice
 from unstir.cli.training import demo, distill, recipes, train
+from unstir.interruption import listen
 
 app = typer.Typer(
     help="unstir: diffusion, forward and back. Simulate how things spread; train and sample models.",
@@ -41,6 +42,7 @@ app.add_typer(bench, name="bench")
 
 def main() -> None:
     """Run the command line; every error ends in one sentence and a fitting exit code."""
+    listen()
     warnings.showwarning = say_notice
     console.quiet = os.environ.get("RANK", "0") != "0"  # of several processes the first one speaks
     try:

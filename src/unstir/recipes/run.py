@@ -19,6 +19,7 @@ from unstir import __version__
 from unstir.evaluation.pictures import picture_of, save_image
 from unstir.extras import needed
 from unstir.files import read_json, write_json, write_text
+from unstir.interruption import raise_if_lost
 from unstir.memory import keep_freed_memory
 from unstir.model import SCHEMA, Model, ModelConfig
 from unstir.networks import ConditionSettings
@@ -255,6 +256,7 @@ def _preview(trainer: Trainer, model: Model, out: Path) -> None:
 @contextmanager
 def interruptible() -> Iterator[Callable[[], bool]]:
     """Turn the first SIGINT or SIGTERM into a flag; a second SIGINT interrupts at once."""
+    raise_if_lost()
     caught: list[int] = []
 
     def handler(number: int, frame: FrameType | None) -> None:

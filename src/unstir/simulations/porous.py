@@ -84,7 +84,7 @@ def run(settings: Porous, report: Report) -> Simulation:
                 f"{float(value[-1]):.4f}, Bruggeman {float(bruggeman(porosity[-1], 2.0)):.4f}"
             ),
             "its tortuosity": tortuosity,
-            "flux in minus flux out, at most": f"{max(each.imbalance for each in found):.1e}",
+            "flux in minus what it dissipates, at most": f"{max(each.imbalance for each in found):.1e}",
         },
         draw=draw,
         frames=len(found),
