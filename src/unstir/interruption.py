@@ -1,4 +1,4 @@
-"""Ctrl-C that is not lost: Python drops a KeyboardInterrupt raised in a destructor or an import's callback."""
+"""Ctrl-C that is not lost: Python drops a KeyboardInterrupt raised in a destructor or while importing."""
 
 from __future__ import annotations
 
