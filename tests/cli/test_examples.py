@@ -33,10 +33,14 @@ def run_example(name, folder):
     )
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
-    if "savefig" in script.read_text():
+    text = script.read_text()
+    pictures = list(folder.glob("*.png")) + list(folder.glob("sounds/*.png"))
+    if "savefig(" in text or ".save(" in text:
         assert done.stdout.strip(), f"{name} prints no check"
-        assert [path.name for path in folder.glob("*.png")] == [f"{name}.png"]
-        check_picture(folder / f"{name}.png")
+        assert len(pictures) == 1, f"{name} draws {[path.name for path in pictures]}"
+        assert pictures[0].name in text or pictures[0].stem == name
+    for picture in pictures:
+        check_picture(picture)
 
 
 def run_system(unstir, name, folder):
