@@ -81,7 +81,7 @@ class SceneEncoder(nn.Module):
         self.tokens, self.no_tokens = None, None
         if "tokens" in self.takes:
             length = self.takes["tokens"][1]
-            self.tokens = _perceptron(2 * length, width)
+            self.tokens = _perceptron(3 * length, width)
             self.no_tokens = nn.Parameter(torch.zeros(width))
 
     def forward(self, x: Tensor, given: Mapping[str, Tensor | None]) -> Seen:
@@ -130,7 +130,7 @@ class SceneEncoder(nn.Module):
         asked = ~tokens.isnan()
         values = torch.where(asked, tokens, 0.0).to(like.dtype)
         small = values.sign() * values.abs().log1p()
-        encoded = self.tokens(torch.cat([small, asked.to(like.dtype)], dim=2))
+        encoded = self.tokens(torch.cat([values, small, asked.to(like.dtype)], dim=2))
         return torch.where(asked.any(dim=2, keepdim=True), encoded, self.no_tokens)
 
 

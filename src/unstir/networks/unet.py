@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 
 import torch
@@ -108,6 +108,7 @@ class UNet(nn.Module):
         dropout: probability, in the residual blocks.
         variance: give a second head of the same shape as the event (see ``denoisers.Network``).
         conditions: further conditions by name.
+        beside: channels of the input, after those of the event, that are seen only.
 
     Raises:
         ValueError: for a number of axes outside 1 to 3, a level that does not exist or heads that do
@@ -130,6 +131,7 @@ class UNet(nn.Module):
         dropout: float = 0.0,
         variance: bool = False,
         conditions: Conditions | None = None,
+        beside: int = 0,
     ) -> None:
         super().__init__()
         if dims not in _CONVOLUTION:
@@ -149,7 +151,7 @@ class UNet(nn.Module):
         self.condition = ConditionEmbedding(embedding, classes, vector, self.conditions)
         widths = [width * m for m in multipliers]
         at = [heads if level in attention else 0 for level in range(len(widths))]
-        self.enter = _convolution(dims, channels + extra_channels(self.conditions), widths[0])
+        self.enter = _convolution(dims, channels + beside + extra_channels(self.conditions), widths[0])
         self.down = nn.ModuleList(
             Level(dims, [(w, w)] * blocks, embedding, h, dropout) for w, h in zip(widths, at, strict=True)
         )
@@ -165,6 +167,17 @@ class UNet(nn.Module):
         if dims == 2:
             self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
+    def embedding(
+        self,
+        batch: int,
+        log_snr: Tensor,
+        label: Tensor | None,
+        vector: Tensor | None,
+        more: Mapping[str, Tensor | None],
+    ) -> Tensor:
+        """What every block is told of the noise level and the conditions, (batch, 4 width)."""
+        return F.silu(self.noise(log_snr) + self.condition(batch, label, vector, more))
+
     def forward(
         self,
         x: Tensor,
@@ -176,7 +189,7 @@ class UNet(nn.Module):
         """Run the network.
 
         Args:
-            x: (batch, channels, *space), scaled to unit variance.
+            x: (batch, channels + beside, *space), scaled to unit variance.
             log_snr: (batch,), finite.
             label: (batch,) integers, -1 for "no class"; None for none.
             vector: (batch, length), a NaN for "no vector"; None for none.
@@ -188,7 +201,7 @@ class UNet(nn.Module):
         x = join_channels(x, self.conditions, more)
         if self.dims == 2:
             x = x.contiguous(memory_format=torch.channels_last)
-        embedding = F.silu(self.noise(log_snr) + self.condition(len(x), label, vector, more))
+        embedding = self.embedding(len(x), log_snr, label, vector, more)
         x = self.enter(x)
         skips: list[list[Tensor]] = []
         for level, stage in enumerate(self.down):

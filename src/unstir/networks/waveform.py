@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Literal
 
+import torch
 from pydantic import Field
 from torch import Tensor, nn
 
 from unstir.networks.conditions import Conditions, ConditionSettings, check_conditions
+from unstir.networks.filters import Filters
 from unstir.networks.unet import UNet
 from unstir.settings import Settings
 
@@ -38,6 +40,9 @@ class WaveformUNet(nn.Module):
     convolution spans three pieces, and 4,096 samples cost as much as 4,096 / patch positions. Phase is kept:
     the pieces hold the samples themselves.
 
+    With filters (`networks.filters`) the U-Net also sees the wave through each of them, and one more goes to
+    the result directly: what is certain of a tone is linear, and spans the whole wave.
+
     Sources: Kong et al. 2021, "DiffWave", for diffusion of raw waves; the pieces are those of Shi et al.
     2016 ("sub-pixel convolution", section 3.2), in one dimension.
 
@@ -55,9 +60,12 @@ class WaveformUNet(nn.Module):
         dropout: probability, in the residual blocks.
         variance: give a second head of the same shape as the event (see ``denoisers.Network``).
         conditions: further conditions by name.
+        filters: number of filtered waves that the U-Net sees beside the wave; 0 for none.
+        length: of the wave, which filters have to know.
 
     Raises:
-        ValueError: as `UNet`, or for a condition beside the wave that is no whole number of pieces long.
+        ValueError: as `UNet`, for filters without a length, or for a condition beside the wave that is no
+            whole number of pieces long.
     """
 
     def __init__(
@@ -76,8 +84,12 @@ class WaveformUNet(nn.Module):
         dropout: float = 0.0,
         variance: bool = False,
         conditions: Conditions | None = None,
+        filters: int = 0,
+        length: int | None = None,
     ) -> None:
         super().__init__()
+        if filters and length is None:
+            raise ValueError("filters span the whole wave; give its length")
         self.patch = patch
         self.variance = variance
         self.conditions = dict(conditions or {})
@@ -96,7 +108,9 @@ class WaveformUNet(nn.Module):
             dropout=dropout,
             variance=variance,
             conditions={name: _folded(c, patch) for name, c in self.conditions.items()},
+            beside=filters * channels * patch,
         )
+        self.filters = Filters(length, 1 + filters, 4 * width) if filters and length else None
 
     def forward(
         self,
@@ -119,7 +133,23 @@ class WaveformUNet(nn.Module):
             given = more.get(name)
             if given is not None:
                 more[name] = fold(given, self.patch)
-        return unfold(self.net(fold(x, self.patch), log_snr, label, vector, **more), self.patch)
+        if self.filters is None:
+            return self._pieces(x, log_snr, label, vector, more)
+        embedding = self.net.embedding(len(x), log_snr, label, vector, more)
+        direct, *others = self.filters(x, embedding).unbind(1)
+        seen = torch.cat([x, *others], dim=1)
+        found = self._pieces(seen, log_snr, label, vector, more)
+        return found + (torch.cat([direct, torch.zeros_like(direct)], 1) if self.variance else direct)
+
+    def _pieces(
+        self,
+        seen: Tensor,
+        log_snr: Tensor,
+        label: Tensor | None,
+        vector: Tensor | None,
+        more: Mapping[str, Tensor | None],
+    ) -> Tensor:
+        return unfold(self.net(fold(seen, self.patch), log_snr, label, vector, **more), self.patch)
 
 
 def _folded(condition: ConditionSettings, patch: int) -> ConditionSettings:
@@ -154,6 +184,9 @@ class WaveformSettings(Settings):
     heads: Annotated[int, Field(gt=0)] = 4
     dropout: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
     variance: bool = Field(default=False, description="a second head that learns the variance")
+    filters: Annotated[int, Field(ge=0)] = Field(
+        default=2, description="filtered waves that the network sees, too; 0 for none"
+    )
 
     def build(self, event: tuple[int, ...], classes: int, vector: int, conditions: Conditions) -> nn.Module:
         """The network for events (channels, length).
@@ -166,4 +199,6 @@ class WaveformSettings(Settings):
         _check_length(event[1], self.patch)
         check_conditions(conditions, event)
         options = self.model_dump(exclude={"kind"})
-        return WaveformUNet(event[0], classes=classes, vector=vector, conditions=conditions, **options)
+        return WaveformUNet(
+            event[0], classes=classes, vector=vector, conditions=conditions, length=event[1], **options
+        )

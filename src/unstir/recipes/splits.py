@@ -66,6 +66,11 @@ def take(data: ArrayData, rows: NDArray[np.int64]) -> ArrayData:
     )
 
 
+def evenly(n: int, count: int) -> NDArray[np.int64]:
+    """At most ``n`` rows out of ``count``, spread over all of them: files of one class are often in a row."""
+    return np.linspace(0, count - 1, min(n, count)).round().astype(np.int64)
+
+
 def _some(values: Array, rows: NDArray[np.int64]) -> Array:
     return values[rows] if type(values) is np.ndarray else Rows(values, rows)  # type: ignore[return-value]
 

@@ -22,7 +22,7 @@ from unstir.recipes.audio.speech import (
     listener,
     settings,
 )
-from unstir.recipes.domain import Plan
+from unstir.recipes.domain import Options, Plan
 from unstir.recipes.notice import Notice
 from unstir.recipes.run import train_run
 from unstir.recipes.settings import DataSettings
@@ -204,8 +204,10 @@ def test_a_short_training_on_two_digits_is_heard(tmp_path):
     assert who.judge.accuracy > 0.9
     assert torch.isfinite(who.reference).all()
     assert len(who.reference) == len(who.heldout) == 60
-    numbers = heard_numbers(train_run(run, tmp_path / "run", splits=splits).model, splits, who, sets=1)
-    assert numbers["digit_accuracy_w1"].value > 0.7
+    numbers = heard_numbers(
+        train_run(run, tmp_path / "run", splits=splits).model, splits, who, Options(), sets=1
+    )
+    assert numbers["word_accuracy_w1"].value > 0.7
 
 
 def options_of_run(run):

@@ -22,7 +22,7 @@ from unstir.recipes.audio.waveforms import wave_numbers, waveform_numbers
 from unstir.recipes.domain import Options, Plan
 from unstir.recipes.numbers import Number, pooled
 from unstir.recipes.settings import RunSettings
-from unstir.recipes.splits import Splits
+from unstir.recipes.splits import Splits, evenly, take
 
 
 def check(plan: Plan) -> dict[str, Number]:
@@ -41,7 +41,7 @@ def check(plan: Plan) -> dict[str, Number]:
         plan.say(f"training notes, seed {seed}")
         training = run.training.model_copy(update={"seed": seed})
         model = plan.train(run.model_copy(update={"training": training}), f"notes-{seed}")
-        runs.append(note_numbers(model, splits, options, judge, n=run.evaluation.samples, seed=seed))
+        runs.append(note_numbers(model, splits, options, judge, Options(seed=seed)))
         models.append(model)
     numbers = pooled(runs)
     plan.say("filling gaps and refining time")
@@ -64,8 +64,7 @@ def _speech_error(path: str) -> Number:
     run = speech_settings()
     options = options_of(run.data)
     halves = read_halves(run.data.model_copy(update={"path": str(Path(path))}), options)
-    chosen = np.linspace(0, len(halves.heldout) - 1, JUDGED).astype(int)
-    return vocoder_error(options.mel, halves.heldout[np.unique(chosen)])
+    return vocoder_error(options.mel, halves.heldout[evenly(JUDGED, len(halves.heldout))])
 
 
 def measure(model: Model, settings: RunSettings, options: Options) -> dict[str, Number]:
@@ -77,24 +76,13 @@ def measure(model: Model, settings: RunSettings, options: Options) -> dict[str, 
         ValueError: for recordings that cannot be used.
     """
     splits, sound = load(settings.data), options_of(settings.data)
-    n = options.n or settings.evaluation.samples
     if settings.data.path is None:
         if sound.form == "wave":
-            return wave_numbers(model, splits, sound, n=n, seed=options.seed)
-        return note_numbers(
-            model,
-            splits,
-            sound,
-            InstrumentJudge.taught(sound),
-            n=n,
-            seed=options.seed,
-            guidance=options.guidance,
-            steps=options.steps,
-            solver=options.solver,
-        )
-    numbers = _distance(model, splits, sound, n, options)
+            return wave_numbers(model, splits, sound, options)
+        return note_numbers(model, splits, sound, InstrumentJudge.taught(sound), options)
+    numbers = _distance(model, splits, sound, options.n or settings.evaluation.samples, options)
     if splits.classes and sound.form != "wave":
-        numbers |= heard_numbers(model, splits, listener(splits, sound), seed=options.seed)
+        numbers |= heard_numbers(model, splits, listener(splits, sound), options)
     return numbers
 
 
@@ -103,9 +91,9 @@ def _distance(
 ) -> dict[str, Number]:
     """How far samples are from held-out recordings, whatever they are recordings of."""
     n = min(n, len(splits.heldout), len(splits.train))
-    rows = np.linspace(0, len(splits.train) - 1, n).astype(int)
-    train = sound.waves(np.asarray(splits.train.x)[rows])
-    heldout = sound.waves(np.asarray(splits.heldout.x)[:n])
+    train, heldout = (
+        sound.waves(np.asarray(take(half, evenly(n, len(half))).x)) for half in (splits.train, splits.heldout)
+    )
     waves = generate(
         model,
         classes_in_turn(model, n),
@@ -115,11 +103,4 @@ def _distance(
         steps=options.steps,
         solver=options.solver,
     )
-    return {
-        "frechet_ratio": Number(
-            Ear.of(sound.mel, train, heldout).distance(waves),
-            reference=1.0,
-            meaning=f"Fréchet distance of {n} sounds to held-out ones in 32 components of the spectrogram, "
-            "over the one of training sounds to them",
-        )
-    }
+    return {"frechet_ratio": Ear.of(sound.mel, train, heldout).number(waves)}

@@ -65,8 +65,9 @@ def load(data: DataSettings) -> Splits:
         )
     waves, labels, classes = _make(data, options)
     events = options.events(waves)
-    whole = ArrayData(events, labels, scaling=_scaling(options, events))
-    train, heldout = split(whole, data.heldout, seed=data.seed)
+    train, heldout = split(ArrayData(events, labels), data.heldout, seed=data.seed)
+    scaling = _scaling(options, np.asarray(train.x))
+    train, heldout = replace(train, scaling=scaling), replace(heldout, scaling=scaling)
     return Splits(train, heldout, classes, bounds=_bounds(options))
 
 

@@ -18,10 +18,13 @@ from unstir.recipes.audio.mel import Mel, Waves
 from unstir.recipes.audio.options import AudioOptions
 from unstir.recipes.audio.pitch import within_quarter_tone
 from unstir.recipes.audio.task import classes_in_turn, generate
+from unstir.recipes.domain import Options
 from unstir.recipes.numbers import Number, bootstrap_mean, proportion
 from unstir.recipes.splits import Splits
 
 _COMPONENTS = 32
+NOTES = 240
+"""Notes that are drawn and judged, unless another number is asked for."""
 JUDGED = 60
 """Sounds that the vocoder's error is taken over."""
 
@@ -101,75 +104,73 @@ class Ear:
         rows = self.features.features(torch.from_numpy(self.mel.analyse(waves)))
         return frechet_distance(rows, self.heldout) / frechet_distance(self.train, self.heldout)
 
+    def number(self, waves: Waves, baseline: Waves | None = None) -> Number:
+        """That distance of samples, and of a baseline."""
+        return Number(
+            self.distance(waves),
+            baseline=None if baseline is None else self.distance(baseline),
+            reference=1.0,
+            meaning=f"Fréchet distance of {len(waves)} sounds to held-out ones in {_COMPONENTS} components "
+            "of the spectrogram, over the one of training sounds to them",
+        )
+
 
 def note_numbers(
-    model: Model,
-    splits: Splits,
-    options: AudioOptions,
-    judge: InstrumentJudge,
-    *,
-    n: int = 240,
-    seed: int = 0,
-    guidance: float | None = None,
-    steps: int | None = None,
-    solver: str | None = None,
+    model: Model, splits: Splits, options: AudioOptions, judge: InstrumentJudge, asked: Options
 ) -> dict[str, Number]:
     """The numbers of a model of notes as spectrograms; every sound is one after the vocoder, real ones too.
 
     A Gaussian of each pitch is a strong baseline in pitch and in the Fréchet distance, which compares means
-    and covariances only; the instruments tell what it lacks.
+    and covariances only; the instruments tell what it lacks. Guidance that raises the share in tune can spoil
+    the distribution: both are shown, with it and without.
 
     Args:
         model: whose classes are the pitches of the options.
         splits: its data.
         options: of the data.
         judge: of instruments.
-        n: samples, at most as many as there are held-out sounds.
-        seed: of the samples.
-        guidance: weight; the model's own by default, as the next two.
-        steps: of the solver.
-        solver: its name.
+        asked: how the model is sampled; at most as many notes as there are held-out sounds, 240 by default.
     """
-    n = min(n, len(splits.heldout))
+    n = min(asked.n or NOTES, len(splits.heldout))
     classes = np.array(classes_in_turn(model, n))
-    weight = model.default_guidance if guidance is None else guidance
-    baseline = options.waves(gaussian_events(splits, classes.tolist(), seed=seed))
+    weight = model.default_guidance if asked.guidance is None else asked.guidance
+    baseline = options.waves(gaussian_events(splits, classes.tolist(), seed=asked.seed))
     real = options.waves(np.asarray(splits.heldout.x)[:n])
     other = options.waves(np.asarray(splits.train.x)[:n])
-    labels = np.asarray(splits.heldout.labels)[:n]
+    tuned = in_tune(options, baseline, classes), in_tune(options, real, np.asarray(splits.heldout.labels)[:n])
     ear = Ear.of(options.mel, other, real)
-    real_share = float(in_tune(options, real, labels).mean())
-    base_share = float(in_tune(options, baseline, classes).mean())
-    base_distance = ear.distance(baseline)
-    numbers = {}
-    # Guidance that raises the share can spoil the distribution: both are shown, with it and without.
-    for w, suffix, limit in ((weight, "", ">= 0.95"), (0.0, "_unguided", "")):
-        if suffix and weight == 0.0:
-            break
-        waves = generate(model, classes.tolist(), seed=seed, guidance=w, steps=steps, solver=solver)
-        value, interval = proportion(int(in_tune(options, waves, classes).sum()), n)
-        numbers["pitch_within_quarter_tone" + suffix] = Number(
-            value,
-            limit,
-            base_share,
-            real_share,
-            interval,
-            f"share of {n} notes at w = {w:g} whose pitch is within 50 cents of the one asked for",
+    numbers: dict[str, Number] = {}
+    for w, suffix in ((weight, ""), (0.0, "_unguided")) if weight else ((0.0, ""),):
+        waves = generate(
+            model, classes.tolist(), seed=asked.seed, guidance=w, steps=asked.steps, solver=asked.solver
         )
-        numbers["frechet_ratio" + suffix] = Number(
-            ear.distance(waves),
-            "",
-            base_distance,
-            1.0,
-            None,
-            f"Fréchet distance of notes at w = {w:g} to held-out ones in {_COMPONENTS} components of the "
-            "spectrogram, over that of training notes to them",
-        )
+        pitch = pitch_number(in_tune(options, waves, classes), *tuned, limit="" if suffix else ">= 0.95")
+        found = {
+            "pitch_within_quarter_tone": pitch,
+            "frechet_ratio": ear.number(waves, baseline),
+            **instrument_numbers(judge, waves, baseline, other, real),
+        }
         numbers |= {
             name + suffix: replace(number, meaning=f"{number.meaning}, at w = {w:g}")
-            for name, number in instrument_numbers(judge, waves, baseline, other, real).items()
+            for name, number in found.items()
         }
     return numbers
+
+
+def pitch_number(
+    samples: NDArray[np.bool_], baseline: NDArray[np.bool_], real: NDArray[np.bool_], *, limit: str
+) -> Number:
+    """Share of sounds in tune, with Wilson's interval.
+
+    Args:
+        samples: (n,) whether each is.
+        baseline: the same of the baseline's.
+        real: the same of held-out ones.
+        limit: of the share.
+    """
+    value, interval = proportion(int(samples.sum()), len(samples))
+    what = f"share of {len(samples)} sounds whose pitch is within 50 cents of the one asked for"
+    return Number(value, limit, float(baseline.mean()), float(real.mean()), interval, what)
 
 
 def instrument_numbers(

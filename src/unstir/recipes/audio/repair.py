@@ -16,7 +16,7 @@ from unstir.recipes.audio.options import AudioOptions
 from unstir.recipes.measured import Measured
 from unstir.recipes.numbers import Number, bootstrap_mean
 from unstir.recipes.restore import Method, Restoration, restore
-from unstir.recipes.splits import Splits
+from unstir.recipes.splits import Splits, evenly
 
 NOISE = 0.02
 """What is known is trusted to this share of the data's deviation, unless told otherwise."""
@@ -211,7 +211,7 @@ def repair_numbers(
         method: see `inpaint`.
         seed: of the samples.
     """
-    rows = np.linspace(0, len(splits.heldout) - 1, min(sounds, len(splits.heldout))).astype(int)
+    rows = evenly(sounds, len(splits.heldout))
     x = torch.from_numpy(np.asarray(splits.heldout.x, dtype=np.float32)[rows])
     cells = x.shape[-1]
     gap = (cells // 4, cells // 4 + cells // 8)

@@ -19,6 +19,7 @@ from unstir.recipes.audio.sounds import write_wav
 from unstir.recipes.audio.task import classes_in_turn, generate
 from unstir.recipes.domain import Options
 from unstir.recipes.settings import RunSettings
+from unstir.recipes.splits import evenly, take
 
 GAP = 0.1
 """Seconds of silence between the sounds of one file."""
@@ -131,9 +132,9 @@ def panels(model: Model, settings: RunSettings, options: Options) -> list[Panel]
     """Spectrograms of samples and of held-out sounds, both after the vocoder."""
     options_of_data, splits = options_of(settings.data), load(settings.data)
     waves, titles = _drawn(model, Options(n=SHOWN, seed=options.seed, guidance=options.guidance))
-    real = options_of_data.waves(np.asarray(splits.heldout.x)[:SHOWN])
-    labels = splits.heldout.labels
-    names = [""] * SHOWN if labels is None else [splits.classes[int(i)] for i in labels[:SHOWN]]
+    shown = take(splits.heldout, evenly(SHOWN, len(splits.heldout)))
+    real, labels = options_of_data.waves(np.asarray(shown.x)), shown.labels
+    names = [""] * len(real) if labels is None else [splits.classes[int(i)] for i in labels]
     mel = options_of_data.mel
     return [
         Panel(

@@ -7,11 +7,11 @@ import numpy as np
 from unstir.model import Model
 from unstir.recipes.audio.baseline import gaussian_events
 from unstir.recipes.audio.data import load
-from unstir.recipes.audio.metrics import Ear, in_tune
+from unstir.recipes.audio.metrics import NOTES, Ear, in_tune, pitch_number
 from unstir.recipes.audio.options import AudioOptions, options_of
 from unstir.recipes.audio.task import classes_in_turn, generate
-from unstir.recipes.domain import Plan
-from unstir.recipes.numbers import Number, proportion
+from unstir.recipes.domain import Options, Plan
+from unstir.recipes.numbers import Number
 from unstir.recipes.settings import RunSettings
 from unstir.recipes.splits import Splits
 
@@ -28,14 +28,14 @@ def settings() -> RunSettings:
             "schedule": {"name": "vp"},
             "network": {"kind": "waveform", "patch": 32, "width": 64, "multipliers": (1, 2)},
             "training": {
-                "samples": 30_000,
-                "batch": 8,
+                "samples": 32_000,
+                "batch": 16,
                 "learning_rate": 1.5e-3,
                 "warm_up": 0.05,
                 "decay": "cosine",
                 "clip": None,
                 # A tone of thousands of samples is heard through noise far louder than any one of them.
-                "noise_levels": {"mean": 0.0, "std": 1.5},
+                "noise_levels": {"mean": 0.0, "std": 2.0},
                 "ema": (0.1,),
                 "ema_width": 0.1,
             },
@@ -53,46 +53,36 @@ def waveform_numbers(plan: Plan) -> dict[str, Number]:
     run = settings()
     splits = load(run.data)
     plan.say("training raw waves")
-    model = plan.train(run, "waveforms")
-    return wave_numbers(model, splits, options_of(run.data), n=run.evaluation.samples)
+    return wave_numbers(plan.train(run, "waveforms"), splits, options_of(run.data), Options())
 
 
-def wave_numbers(
-    model: Model, splits: Splits, options: AudioOptions, *, n: int = 240, seed: int = 0
-) -> dict[str, Number]:
+def wave_numbers(model: Model, splits: Splits, options: AudioOptions, asked: Options) -> dict[str, Number]:
     """The numbers of a trained model of raw notes; see `waveform_numbers`.
 
     Args:
         model: of waves whose classes are the pitches of the options.
         splits: its data.
         options: of the data.
-        n: samples, at most as many as there are held-out sounds.
-        seed: of the samples.
+        asked: how the model is sampled; at most as many notes as there are held-out sounds, 240 by default.
     """
-    n = min(n, len(splits.heldout))
+    n = min(asked.n or NOTES, len(splits.heldout))
     classes = np.array(classes_in_turn(model, n))
-    waves = generate(model, classes.tolist(), seed=seed)
-    baseline = options.waves(gaussian_events(splits, classes.tolist(), seed=seed))
+    waves = generate(
+        model,
+        classes.tolist(),
+        seed=asked.seed,
+        guidance=asked.guidance,
+        steps=asked.steps,
+        solver=asked.solver,
+    )
+    baseline = options.waves(gaussian_events(splits, classes.tolist(), seed=asked.seed))
     real, labels = options.waves(np.asarray(splits.heldout.x)[:n]), np.asarray(splits.heldout.labels)[:n]
     other = options.waves(np.asarray(splits.train.x)[:n])
-    value, interval = proportion(int(in_tune(options, waves, classes).sum()), n)
-    ear = Ear.of(options.mel, other, real)
+    tuned = [
+        in_tune(options, sounds, keys)
+        for sounds, keys in ((waves, classes), (baseline, classes), (real, labels))
+    ]
     return {
-        "waveform_pitch": Number(
-            value,
-            ">= 0.95",
-            float(in_tune(options, baseline, classes).mean()),
-            float(in_tune(options, real, labels).mean()),
-            interval,
-            f"share of {n} raw waves whose pitch is within 50 cents of the one asked for",
-        ),
-        "waveform_frechet_ratio": Number(
-            ear.distance(waves),
-            "",
-            ear.distance(baseline),
-            1.0,
-            None,
-            "Fréchet distance of raw waves to held-out notes in 32 components of the spectrogram, over that "
-            "of training notes to them",
-        ),
+        "waveform_pitch": pitch_number(*tuned, limit=">= 0.95"),
+        "waveform_frechet_ratio": Ear.of(options.mel, other, real).number(waves, baseline),
     }

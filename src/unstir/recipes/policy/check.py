@@ -20,6 +20,7 @@ from unstir.recipes.policy.steering_picture import steering_picture
 from unstir.recipes.policy.task import DiffusionPlanner, Planner, Rollout
 from unstir.recipes.policy.video import Named, routes_picture, write_gif, write_mp4
 from unstir.recipes.settings import RunSettings
+from unstir.recipes.splits import evenly
 from unstir.training.data import ArrayData
 
 if TYPE_CHECKING:
@@ -93,8 +94,7 @@ def heldout(planner: DiffusionPlanner, data: ArrayData, options: Options) -> dic
     """
     import torch
 
-    n = min(len(data), options.n or 500)
-    rows = torch.from_numpy(np.linspace(0, len(data) - 1, n).astype(np.int64))
+    rows = torch.from_numpy(evenly(options.n or 500, len(data)))
     x, scaled = data.batch(rows)
     conditions = {name: data.conditions[name].scaling.to_data(value) for name, value in scaled.items()}
     plans = data.scaling.to_internal(planner.plan(conditions, options.seed, 0))

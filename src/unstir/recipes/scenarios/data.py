@@ -39,8 +39,8 @@ def to_data(
         scenes: with a future.
         modes: how many modes in time are kept; None for all.
         scaling: of the event, that of the training part for the held-out one; None to measure it.
-        stride: metres in one unit of the network's past and map, likewise; None for the root mean square way
-            from frame to frame.
+        stride: metres in one unit of the network's past, map and tokens, likewise; None for the root mean
+            square way from frame to frame.
         drop_tokens: share of the samples that are trained without any token.
 
     Raises:
@@ -63,7 +63,7 @@ def to_data(
     conditions = {}
     for name, values in _named(scenes).items():
         drop = drop_tokens if name == "tokens" else 0.0
-        units = Scaling(scale=(stride,)) if name in ("past", "map") else Scaling()
+        units = Scaling() if name == "kind" else Scaling(scale=(stride,))
         conditions[name] = ConditionArray(values, "own", units, drop)
     return ArrayData(x, scaling=scaling, conditions=conditions)
 

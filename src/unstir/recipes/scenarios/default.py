@@ -23,7 +23,7 @@ class SimulationSettings(Settings):
     )
     scenes: Count = Field(default=10_000, description="scenes to simulate, the held-out ones included")
     asked: Annotated[float, Field(ge=0.0, le=1.0)] = Field(
-        default=0.4, description="share of the agents that are trained with tokens"
+        default=0.6, description="share of the agents that are trained with tokens"
     )
 
 

@@ -14,6 +14,7 @@ from unstir.recipes.scenarios.bodies import MARGIN, bodies_apart, overlaps, poly
 from unstir.recipes.scenarios.clearance import closest_pair, headings
 from unstir.recipes.scenarios.coordinates import constant_velocity, decode
 from unstir.recipes.scenarios.data import conditions_of, future_frames
+from unstir.recipes.scenarios.ends import in_turn, reach_ends
 from unstir.recipes.scenarios.events import INSIDE, Event
 from unstir.recipes.scenarios.ranges import Ranges
 from unstir.recipes.scenarios.scenes import PEDESTRIAN, VEHICLE, Scenes
@@ -42,6 +43,7 @@ def sample_scenes(
     event: Event | None = None,
     *,
     apart: bool = True,
+    met: bool = True,
     ranges: Ranges | None = None,
     seed: int = 0,
     steps: int | None = None,
@@ -59,10 +61,13 @@ def sample_scenes(
 
     Args:
         model: trained on scenes.
-        scenes: n scenes whose past is given; the tokens that they have are asked for.
+        scenes: n scenes whose past is given; the tokens that they have are asked for, and ends are met
+            where bodies leave room.
         event: of the n scenes.
         apart: keep bodies from overlapping (`bodies.bodies_apart`), at every step and once more in the end;
             False also leaves out the descent to the event.
+        met: lead every estimate to the ends that are asked for (`ends.reach_ends`); False leaves tokens to
+            what the network learned.
         ranges: keep speeds and accelerations in these as well, but for the acceleration of whom an event asks
             more of; only with ``apart``.
         seed: of the samples and of the values that are asked for.
@@ -77,9 +82,11 @@ def sample_scenes(
     strained = torch.zeros_like(kinds, dtype=torch.bool)
     if event is not None and event.strained is not None:
         strained[torch.arange(n), event.strained] = True
-    project = None
+    conditions = conditions_of(scenes)
+    project = reach_ends(conditions.get("tokens") if met else None, model.scaling, future)
     if apart:
-        project = bodies_apart(past, kinds, model.scaling, future, ranges=ranges, strained=strained)
+        valid = bodies_apart(past, kinds, model.scaling, future, ranges=ranges, strained=strained)
+        project = in_turn(project, valid)
 
     def guide(denoiser: Denoiser) -> Denoiser:
         if event is not None:
@@ -95,10 +102,10 @@ def sample_scenes(
             result = result + ranges.excess(tracks, kinds, strained, past=scenes.past)
         return result
 
-    x = model.sample(n, steps=steps, condition=conditions_of(scenes), seed=seed, batch=n, guide=guide)
+    x = model.sample(n, steps=steps, condition=conditions, seed=seed, batch=n, guide=guide)
     if project is not None:  # the solver joins its last estimates, so they are moved once more
         internal = model.scaling.to_internal(x.to(model.device))
-        for _ in range(0 if event is None else LAST_STEPS):
+        for _ in range(LAST_STEPS if event is not None and apart else 0):
             internal = polyak_step(internal, left)
         for _ in range(LAST_TIMES):
             internal = project(internal)

@@ -18,6 +18,7 @@ from unstir.guidance.operators import Map
 from unstir.processes import Schedule
 from unstir.recipes.scenarios.apart import keep_apart
 from unstir.recipes.scenarios.data import conditions_of, future_frames, futures
+from unstir.recipes.scenarios.ends import in_turn, reach_ends
 from unstir.recipes.scenarios.scenes import ABSENT, Scenes
 
 if TYPE_CHECKING:
@@ -28,8 +29,8 @@ Guide = Callable[[Denoiser], Denoiser]
 
 BY_AGENT = ("past", "kind", "tokens")
 """Conditions with a row for each agent."""
-LAST = 32
-"""Most iterations of the last projection, which few samples need."""
+STEP, LAST = 4, 32
+"""Most iterations of the projection at each step, and of the last one, which few samples need."""
 
 
 def forecast(
@@ -53,7 +54,8 @@ def forecast(
         kinds: of each agent, 0 pedestrian or 1 vehicle; pedestrians by default.
         n: futures.
         seed: future i of a seed is the same whatever ``n``.
-        tokens: (agents, length) what is asked of whom, NaN for nothing; for models with tokens.
+        tokens: (agents, length) what is asked of whom, NaN for nothing; for models with tokens. Ends are met
+            (`ends.reach_ends`), unless ``apart`` is in the way.
         map: (segments, 4) line segments in metres; for models with a map.
         apart: keep agents so many metres apart (`apart.keep_apart`); None to leave them to the model.
         guide: further guidance, as in `Model.solve`, of ``n`` states at once.
@@ -103,23 +105,18 @@ def forecasts(
         part = scenes.take(slice(start, start + at_once))
         conditions = conditions_of(part, n)
         rows = int(np.flatnonzero(part.present.any(axis=0)).max(initial=0)) + 1
-        project = None
-        if apart is not None:
-            past = conditions["past"][:, :rows].to(model.device)
-            project = partial(_on_first, rows, keep_apart(past, model.scaling, future, distance=apart))
+        step, last = (_projection(model, conditions, rows, apart, iterations) for iterations in (STEP, LAST))
         x = model.solve(
             len(part) * n,
             condition=conditions,
-            guide=partial(_steered, rows, guide, project),
+            guide=partial(_steered, rows, guide, step),
             seed=seed,
             first_index=start * n,
             batch=len(part) * n,
             steps=steps,
         ).x
-        if apart is not None:  # the solver joins its last estimates, so they are moved apart once more
-            last = keep_apart(past, model.scaling, future, distance=apart, iterations=LAST)
-            x = model.scaling.to_data(_on_first(rows, last, model.scaling.to_internal(x).to(model.device)))
-            x = x.cpu()
+        if last is not None:  # the solver joins its last estimates, so they are moved once more
+            x = model.scaling.to_data(last(model.scaling.to_internal(x).to(model.device))).cpu()
         parts.append(futures(x, part, future).reshape(len(part), n, part.agents, future, 2).numpy())
     return np.concatenate(parts)
 
@@ -152,6 +149,20 @@ class FirstRows(Denoiser):
         }
         mean = self.denoiser(x_t[..., : self.rows], t, **fewer).mean
         return Posterior(pad(mean, (0, x_t.shape[2] - self.rows)))
+
+
+def _projection(
+    model: Model, conditions: dict[str, Tensor], rows: int, apart: float | None, iterations: int
+) -> Map | None:
+    """Onto futures of the first rows that end where tokens say and keep apart; None if neither is asked."""
+    tokens = conditions.get("tokens")
+    future = future_frames(model)
+    project = reach_ends(None if tokens is None else tokens[:, :rows], model.scaling, future)
+    if apart is not None:
+        past = conditions["past"][:, :rows].to(model.device)
+        valid = keep_apart(past, model.scaling, future, distance=apart, iterations=iterations)
+        project = in_turn(project, valid)
+    return None if project is None else partial(_on_first, rows, project)
 
 
 def _on_first(rows: int, project: Map, x: Tensor) -> Tensor:
