@@ -1,60 +1,90 @@
-"""Filters whose gains a class chooses: products in frequency, circular convolutions in time."""
+"""A filter over the whole wave: exact for stationary Gaussian signals, nothing at the beginning."""
 
 from __future__ import annotations
 
 import pytest
 import torch
 
-from unstir.networks import WaveformUNet
-from unstir.networks.filters import Filters
+from unstir.denoisers import Network
+from unstir.networks import WaveformSettings, WaveformUNet, build_network
+from unstir.networks.build import fitted
+from unstir.networks.filters import Filter
+from unstir.processes import VP
+from unstir.training import ArrayData
+
+LENGTH, DEVIATION = 64, 0.5
 
 
-def bank(length: int = 32, count: int = 2) -> Filters:
-    filters = Filters(length, count, 5).double()
-    generator = torch.Generator().manual_seed(0)
-    for parameter in filters.parameters():
-        parameter.data = torch.randn(parameter.shape, generator=generator, dtype=torch.float64)
-    return filters
+def network(**options) -> WaveformUNet:
+    return WaveformUNet(1, patch=8, width=16, multipliers=(1,), classes=2, length=LENGTH, **options)
+
+
+def noise(*shape, seed=0):
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+
+
+@pytest.mark.parametrize("t", [0.02, 0.3, 0.9])
+def test_with_the_spectrum_of_a_gaussian_signal_the_denoiser_is_exact(t):
+    """Two classes, each a stationary Gaussian signal of a spectrum of its own: Wiener's filter."""
+    net = network(deviation=DEVIATION)
+    levels = torch.linspace(1.0, -3.0, LENGTH // 2 + 1)
+    levels = torch.stack([levels, levels.flip(0)])
+    with torch.no_grad():
+        log_snr = torch.full((2,), float(VP().log_snr(t)))
+        rows = net.net.embedding(2, log_snr, torch.tensor([0, 1]), None, {})
+        net.filter.levels.weight.copy_((torch.linalg.pinv(rows.double()) @ levels.double()).T)
+    denoiser = Network(net, VP(), sigma_data=DEVIATION)
+    alpha, sigma = float(VP().alpha(t)), float(VP().sigma(t))
+    v = DEVIATION * levels.double().exp()[:, None]
+    x_t = noise(2, 1, LENGTH)
+    with torch.no_grad():
+        found = denoiser(x_t, t, label=torch.tensor([0, 1])).mean
+    gain = alpha * v**2 / (alpha**2 * v**2 + sigma**2)
+    exact = torch.fft.irfft(gain * torch.fft.rfft(x_t.double()), n=LENGTH)
+    torch.testing.assert_close(found.double(), exact, rtol=1e-3, atol=2e-4)
+
+
+def test_a_new_filter_changes_nothing():
+    with_, without = network(deviation=DEVIATION), network()
+    x, log_snr, label = noise(3, 1, LENGTH), torch.tensor([-4.0, 0.0, 6.0]), torch.tensor([0, 1, -1])
+    enter, base, leave = with_.filter.factors(log_snr, noise(3, 64))
+    assert base.abs().max() < 1e-6
+    torch.testing.assert_close(leave, torch.ones_like(leave))
+    assert (enter > 0).all()
+    assert torch.equal(with_(x, log_snr, label=label), without(x, log_snr, label=label))
 
 
 @pytest.mark.parametrize("length", [32, 33])
-def test_a_filter_is_a_circular_convolution_with_its_own_kernel(length):
-    filters = bank(length)
-    generator = torch.Generator().manual_seed(1)
-    x = torch.randn(3, 2, length, generator=generator, dtype=torch.float64)
-    embedding = torch.randn(3, 5, generator=generator, dtype=torch.float64)
-    found = filters(x, embedding)
-    assert found.shape == (3, 2, 2, length)
-    impulse = torch.zeros(3, 1, length, dtype=torch.float64)
-    impulse[..., 0] = 1.0
-    kernel = filters(impulse, embedding)[:, :, 0]
-    shifts = (torch.arange(length)[:, None] - torch.arange(length)) % length
-    expected = torch.einsum("nkij,ncj->nkci", kernel[:, :, shifts], x)
-    torch.testing.assert_close(found, expected, rtol=1e-10, atol=1e-10)
+def test_frequencies_come_back_as_the_wave(length):
+    one, x = Filter(length, 4, 1.0), noise(2, 3, length).double()
+    torch.testing.assert_close(one.signal(one.spectrum(x), x), x)
+    half = x.to(torch.bfloat16)
+    assert one.signal(one.spectrum(half), half).dtype == torch.bfloat16
 
 
-def test_each_class_may_keep_one_tone_only():
-    filters = Filters(64, 1, 3)
-    filters.gains.weight.data[4, 0] = 1.0
-    filters.gains.weight.data[9, 1] = 1.0
-    time = torch.arange(64) / 64
-    tones = torch.stack([torch.sin(2 * torch.pi * k * time + k) for k in (4, 9)])
-    x = tones.sum(0).expand(3, 1, 64)
-    kept = filters(x, torch.eye(3))[:, 0, 0]
-    torch.testing.assert_close(kept[:2], tones, rtol=1e-4, atol=1e-5)
-    assert kept[2].abs().max() < 1e-5
+def test_extreme_levels_and_noise_stay_finite():
+    one = Filter(16, 2, DEVIATION)
+    one.levels.bias.data = torch.linspace(-1e4, 1e4, 9)
+    for factor in one.factors(torch.tensor([-30.0, 30.0]), torch.zeros(2, 2)):
+        assert torch.isfinite(factor).all()
 
 
-def test_filters_start_silent_and_work_in_half_precision():
-    x = torch.randn(2, 1, 32, dtype=torch.bfloat16, generator=torch.Generator().manual_seed(0))
-    found = Filters(32, 2, 5).to(torch.bfloat16)(x, torch.ones(2, 5, dtype=torch.bfloat16))
-    assert found.dtype == torch.bfloat16
-    assert not found.any()
+def test_a_filter_has_to_know_the_length_and_the_rest_does_not():
+    with pytest.raises(ValueError, match="a filter spans the whole wave; give its length"):
+        WaveformUNet(1, patch=8, width=16, deviation=1.0)
+    x = noise(2, 1, 40)
+    assert WaveformUNet(1, patch=8, width=16)(x, torch.zeros(2)).shape == x.shape
 
 
-def test_a_network_with_filters_has_to_know_the_length():
-    with pytest.raises(ValueError, match="filters span the whole wave; give its length"):
-        WaveformUNet(1, patch=8, width=16, filters=1)
-    x = torch.randn(2, 1, 40, generator=torch.Generator().manual_seed(0))
-    plain = WaveformUNet(1, patch=8, width=16)
-    assert plain(x, torch.zeros(2)).shape == x.shape  # without filters any length does
+def test_the_deviation_is_measured_for_the_target_v_where_a_filter_is_wanted():
+    data = ArrayData(noise(8, 1, LENGTH).numpy())
+    settings = WaveformSettings(patch=8, width=16)
+    assert fitted(settings, "epsilon", data, 0.7) is settings
+    found = fitted(settings, "v", data, 0.7)
+    assert found.deviation == 0.7
+    assert fitted(found, "v", data, 0.9) is found
+    assert build_network(found, (1, LENGTH)).filter is not None
+    assert build_network(settings, (1, LENGTH)).filter is None
+    without = found.model_copy(update={"filter": False})
+    assert fitted(without.model_copy(update={"deviation": None}), "v", data, 0.7).deviation is None
+    assert build_network(without, (1, LENGTH)).filter is None

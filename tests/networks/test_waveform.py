@@ -11,7 +11,11 @@ from unstir.networks.waveform import fold, unfold
 
 def network(event=(1, 64), *, randomise=True, **options):
     settings = WaveformSettings(
-        patch=options.pop("patch", 8), width=16, multipliers=(1, 2), variance=options.pop("variance", False)
+        patch=options.pop("patch", 8),
+        width=16,
+        multipliers=(1, 2),
+        variance=options.pop("variance", False),
+        deviation=0.5,
     )
     net = build_network(settings, event, seed=0, **options)
     if randomise:  # the last layer begins at zero, and nothing could be told of the others

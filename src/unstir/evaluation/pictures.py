@@ -143,3 +143,28 @@ def figure_to_image(figure: Any) -> Image.Image:
 def save_image(image: Image.Image, path: Path) -> None:
     """Write an image whole; the suffix decides the format."""
     write_aside(path, lambda aside: image.save(aside))
+
+
+def save_gif(
+    images: Sequence[Image.Image], path: Path, *, milliseconds: int, hold: int = 0, colours: int | None = None
+) -> None:
+    """Write an animated GIF whole, which repeats for ever.
+
+    Args:
+        images: at least one, all of one size.
+        path: of the file.
+        milliseconds: of a picture.
+        hold: of the last one, if that is longer.
+        colours: of each picture, 2 to 256, chosen for it and not dithered: flat colours stay flat and the
+            file small. None leaves the pictures as they are.
+    """
+    if colours is not None:
+        images = [image.quantize(colours, dither=Image.Dither.NONE) for image in images]
+    durations = [milliseconds] * (len(images) - 1) + [max(milliseconds, hold)]
+
+    def write(aside: Path) -> None:
+        images[0].save(
+            aside, format="GIF", save_all=True, append_images=images[1:], duration=durations, loop=0
+        )
+
+    write_aside(path, write)

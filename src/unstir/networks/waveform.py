@@ -10,7 +10,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from unstir.networks.conditions import Conditions, ConditionSettings, check_conditions
-from unstir.networks.filters import Filters
+from unstir.networks.filters import Filter
 from unstir.networks.unet import UNet
 from unstir.settings import Settings
 
@@ -40,8 +40,8 @@ class WaveformUNet(nn.Module):
     convolution spans three pieces, and 4,096 samples cost as much as 4,096 / patch positions. Phase is kept:
     the pieces hold the samples themselves.
 
-    With filters (`networks.filters`) the U-Net also sees the wave through each of them, and one more goes to
-    the result directly: what is certain of a tone is linear, and spans the whole wave.
+    With a filter (`networks.filters`) the U-Net also sees the wave through it, and its answer is what it adds
+    to the filter's own: what is certain of a tone is linear, and spans the whole wave.
 
     Sources: Kong et al. 2021, "DiffWave", for diffusion of raw waves; the pieces are those of Shi et al.
     2016 ("sub-pixel convolution", section 3.2), in one dimension.
@@ -60,11 +60,11 @@ class WaveformUNet(nn.Module):
         dropout: probability, in the residual blocks.
         variance: give a second head of the same shape as the event (see ``denoisers.Network``).
         conditions: further conditions by name.
-        filters: number of filtered waves that the U-Net sees beside the wave; 0 for none.
-        length: of the wave, which filters have to know.
+        deviation: of the data, for a filter, if the denoiser's target is v; None for no filter.
+        length: of the wave, which a filter has to know.
 
     Raises:
-        ValueError: as `UNet`, for filters without a length, or for a condition beside the wave that is no
+        ValueError: as `UNet`, for a filter without a length, or for a condition beside the wave that is no
             whole number of pieces long.
     """
 
@@ -84,12 +84,12 @@ class WaveformUNet(nn.Module):
         dropout: float = 0.0,
         variance: bool = False,
         conditions: Conditions | None = None,
-        filters: int = 0,
+        deviation: float | None = None,
         length: int | None = None,
     ) -> None:
         super().__init__()
-        if filters and length is None:
-            raise ValueError("filters span the whole wave; give its length")
+        if deviation is not None and length is None:
+            raise ValueError("a filter spans the whole wave; give its length")
         self.patch = patch
         self.variance = variance
         self.conditions = dict(conditions or {})
@@ -108,9 +108,9 @@ class WaveformUNet(nn.Module):
             dropout=dropout,
             variance=variance,
             conditions={name: _folded(c, patch) for name, c in self.conditions.items()},
-            beside=filters * channels * patch,
+            beside=0 if deviation is None else channels * patch,
         )
-        self.filters = Filters(length, 1 + filters, 4 * width) if filters and length else None
+        self.filter = Filter(length, 4 * width, deviation) if length and deviation is not None else None
 
     def forward(
         self,
@@ -133,13 +133,15 @@ class WaveformUNet(nn.Module):
             given = more.get(name)
             if given is not None:
                 more[name] = fold(given, self.patch)
-        if self.filters is None:
+        if self.filter is None:
             return self._pieces(x, log_snr, label, vector, more)
         embedding = self.net.embedding(len(x), log_snr, label, vector, more)
-        direct, *others = self.filters(x, embedding).unbind(1)
-        seen = torch.cat([x, *others], dim=1)
-        found = self._pieces(seen, log_snr, label, vector, more)
-        return found + (torch.cat([direct, torch.zeros_like(direct)], 1) if self.variance else direct)
+        enter, base, leave = self.filter.factors(log_snr, embedding)
+        spectrum = self.filter.spectrum(x)
+        seen = torch.cat([x, self.filter.signal(enter * spectrum, x)], dim=1)
+        answer, *variance = torch.split(self._pieces(seen, log_snr, label, vector, more), x.shape[1], dim=1)
+        mean = self.filter.signal(base * spectrum + leave * self.filter.spectrum(answer), x)
+        return torch.cat([mean, *variance], dim=1)
 
     def _pieces(
         self,
@@ -184,9 +186,18 @@ class WaveformSettings(Settings):
     heads: Annotated[int, Field(gt=0)] = 4
     dropout: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
     variance: bool = Field(default=False, description="a second head that learns the variance")
-    filters: Annotated[int, Field(ge=0)] = Field(
-        default=2, description="filtered waves that the network sees, too; 0 for none"
+    filter: bool = Field(
+        default=True, description="a learned filter over the whole wave, where the target is v"
     )
+    deviation: Annotated[float, Field(gt=0.0, allow_inf_nan=False)] | None = Field(
+        default=None, description="of the data, for the filter; null to measure it, for the target v"
+    )
+
+    def fitted(self, target: str, data: object, deviation: float) -> WaveformSettings:
+        """The settings with the data's deviation, if they have none, want a filter and the target is v."""
+        if self.deviation is not None or not self.filter or target != "v":
+            return self
+        return self.model_copy(update={"deviation": deviation})
 
     def build(self, event: tuple[int, ...], classes: int, vector: int, conditions: Conditions) -> nn.Module:
         """The network for events (channels, length).
@@ -198,7 +209,12 @@ class WaveformSettings(Settings):
             raise ValueError(f"a waveform network takes events (channels, length), got {tuple(event)}")
         _check_length(event[1], self.patch)
         check_conditions(conditions, event)
-        options = self.model_dump(exclude={"kind"})
         return WaveformUNet(
-            event[0], classes=classes, vector=vector, conditions=conditions, length=event[1], **options
+            event[0],
+            classes=classes,
+            vector=vector,
+            conditions=conditions,
+            deviation=self.deviation if self.filter else None,
+            length=event[1],
+            **self.model_dump(exclude={"kind", "filter", "deviation"}),
         )

@@ -8,10 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
 from torch import Tensor
 
-from unstir.evaluation.pictures import is_image, picture_of, save_image
+from unstir.evaluation.pictures import is_image, picture_of, save_gif, save_image
 from unstir.files import write_aside
 from unstir.model import Model
 from unstir.samplers import Solution
@@ -87,11 +86,4 @@ def _save_film(path: Path, solution: Solution, model: Model) -> None:
     columns = _columns(model, solution.x)
     frames = [picture_of(state, model.config.bounds, columns=columns) for state in solution.path]
     frames.append(picture_of(solution.x, model.config.bounds, columns=columns))
-
-    def write(aside: Path) -> None:
-        durations = [120] * (len(frames) - 1) + [2000]
-        Image.Image.save(
-            frames[0], aside, save_all=True, append_images=frames[1:], duration=durations, loop=0
-        )
-
-    write_aside(path, write)
+    save_gif(frames, path, milliseconds=120, hold=2000)

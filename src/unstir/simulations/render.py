@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image
 
 from unstir.evaluation.figures import ACCENT, INK, QUIET, SECOND, THIRD
-from unstir.evaluation.pictures import figure_to_image, save_image
+from unstir.evaluation.pictures import figure_to_image, save_gif, save_image
 from unstir.files import write_aside
 from unstir.simulations.simulation import Simulation, frame_indices
 
@@ -139,16 +139,11 @@ def _save_gif(simulation: Simulation, path: Path, chosen: Sequence[int], report:
     images = []
     for done, frame in enumerate(chosen, start=1):
         image = draw_frame(simulation, frame)
-        # One palette for the frame and no dithering: flat colours stay flat and the file small.
+        # Quantised one by one: hundreds of frames in full colour would not fit into memory.
         images.append(image.quantize(256, Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE))
         if report is not None:
             report(done, len(chosen))
-    durations = [round(1000 / RATE)] * (len(images) - 1) + [2000]
-
-    def write(aside: Path) -> None:
-        images[0].save(aside, save_all=True, append_images=images[1:], duration=durations, loop=0)
-
-    write_aside(path, write)
+    save_gif(images, path, milliseconds=round(1000 / RATE), hold=2000)
 
 
 def _check_ffmpeg() -> None:

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 import unstir
+from unstir.notice import Notice
 from unstir.recipes.audio.baseline import gaussian_events
 from unstir.recipes.audio.data import load
 from unstir.recipes.audio.mel import Mel
@@ -23,7 +24,6 @@ from unstir.recipes.audio.speech import (
     settings,
 )
 from unstir.recipes.domain import Options, Plan
-from unstir.recipes.notice import Notice
 from unstir.recipes.run import train_run
 from unstir.recipes.settings import DataSettings
 from unstir.recipes.splits import Splits
@@ -74,7 +74,7 @@ def test_a_tar_file_reads_as_the_folder_in_it(folder, tmp_path):
         np.testing.assert_array_equal(a, b)
 
 
-@pytest.mark.filterwarnings("ignore::unstir.recipes.notice.Notice")
+@pytest.mark.filterwarnings("ignore::unstir.notice.Notice")
 def test_the_named_takes_are_held_out_and_never_copied(folder):
     splits = load(data(folder, heldout=r"_0\.wav$", copies=3))
     assert (len(splits.train), len(splits.heldout)) == (6 * 4, 2)
@@ -175,7 +175,7 @@ def test_the_gaussian_baseline_has_the_moments_of_its_class():
 
 
 @real
-@pytest.mark.filterwarnings("ignore::unstir.recipes.notice.Notice")
+@pytest.mark.filterwarnings("ignore::unstir.notice.Notice")
 def test_spoken_digits_are_read_from_their_tar_file_and_takes_0_to_4_are_held_out():
     run = settings().data.model_copy(update={"path": str(FSDD), "limit": 300})
     splits = load(run.model_copy(update={"options": {**run.options, "copies": 1}}))
@@ -187,7 +187,7 @@ def test_spoken_digits_are_read_from_their_tar_file_and_takes_0_to_4_are_held_ou
 
 @real
 @pytest.mark.slow
-@pytest.mark.filterwarnings("ignore::unstir.recipes.notice.Notice")
+@pytest.mark.filterwarnings("ignore::unstir.notice.Notice")
 def test_a_short_training_on_two_digits_is_heard(tmp_path):
     """Far from the numbers of the check: two digits, and a few seconds of training."""
     run = settings()

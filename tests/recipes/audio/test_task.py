@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import unstir
+from unstir.notice import Notice
 from unstir.recipes.audio import DOMAIN
 from unstir.recipes.audio.baseline import gaussian_events
 from unstir.recipes.audio.data import load, settings
@@ -15,7 +16,6 @@ from unstir.recipes.audio.show import GAP, SHOWN
 from unstir.recipes.audio.sounds import read_sound, write_wav
 from unstir.recipes.audio.task import classes_in_turn, draw_events, generate
 from unstir.recipes.domain import Options
-from unstir.recipes.notice import Notice
 from unstir.recipes.run import build_model, prepare_folder, train_run
 from unstir.recipes.settings import RunSettings
 

@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from unstir.evaluation.pictures import save_gif
 from unstir.recipes.domain import Options
 from unstir.recipes.run import build_model
 from unstir.recipes.scenarios.data import to_data
 from unstir.recipes.scenarios.default import SimulationSettings, settings
-from unstir.recipes.scenarios.draw import View, draw_scenes, film_scenes, save_film
+from unstir.recipes.scenarios.draw import View, draw_scenes, film_scenes
 from unstir.recipes.scenarios.highway import highway
 from unstir.recipes.scenarios.load import scenes_for
 from unstir.recipes.scenarios.show import FILES, panels, side_by_side
@@ -58,7 +59,7 @@ def test_a_film_moves_and_has_a_picture_for_every_frame(scenes, tmp_path):
     pictures = film_scenes([view_of(scenes, 0), view_of(scenes, 1)], columns=2, size=1.5)
     assert len(pictures) == scenes.frames
     assert np.any(np.asarray(pictures[0]) != np.asarray(pictures[-1]))
-    save_film(pictures, tmp_path / "film.gif", seconds=0.2)
+    save_gif(pictures, tmp_path / "film.gif", milliseconds=200, colours=48)
     with Image.open(tmp_path / "film.gif") as film:
         assert film.n_frames == scenes.frames
         assert film.info["duration"] == 200

@@ -8,11 +8,11 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
+from unstir.notice import Notice
 from unstir.recipes.audio.mel import Waves
 from unstir.recipes.audio.notes import key_name, make_notes
 from unstir.recipes.audio.options import AudioOptions, options_of
 from unstir.recipes.audio.recordings import read_halves
-from unstir.recipes.notice import Notice
 from unstir.recipes.settings import DataSettings, RunSettings
 from unstir.recipes.splits import Splits, split
 from unstir.training import ArrayData, Scaling

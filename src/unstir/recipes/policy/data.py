@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Annotated
 
 import numpy as np
 from pydantic import Field
@@ -14,9 +13,7 @@ from unstir.recipes.policy.keys import ReplaySettings
 from unstir.recipes.policy.replay import read_episodes
 from unstir.recipes.settings import DataSettings, RunSettings
 from unstir.recipes.splits import Splits
-from unstir.settings import parse_settings
-
-Count = Annotated[int, Field(gt=0)]
+from unstir.settings import Count, parse_settings
 
 
 class PolicySettings(ReplaySettings):

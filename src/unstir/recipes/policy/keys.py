@@ -6,18 +6,15 @@ import math
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from unstir.settings import Settings, nearest
+from unstir.settings import Count, Settings, nearest
 
 NUMBERS = "biuf"
 """Kinds of NumPy's types that are real numbers: bool, int, unsigned, float."""
-
-Count = Annotated[int, Field(gt=0)]
 
 
 class ReplaySettings(Settings):

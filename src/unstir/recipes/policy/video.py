@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from PIL import Image
 
+from unstir.evaluation.pictures import save_gif
 from unstir.extras import needed
 from unstir.files import write_aside
 from unstir.recipes.policy.drawing import BODY, FAILED, LOWER, UPPER, Scene, beside
@@ -71,9 +71,8 @@ def write_gif(file: Path, groups: Named, obstacles: Discs = ()) -> None:
     Raises:
         OSError: if the file cannot be written.
     """
-    pictures = [image.quantize(24, dither=Image.Dither.NONE) for image in frames(groups, obstacles)]
-    options: dict[str, Any] = {"append_images": pictures[1:], "duration": 1000 // FRAMES_A_SECOND, "loop": 0}
-    write_aside(file, lambda aside: pictures[0].save(aside, save_all=True, **options))
+    pictures = list(frames(groups, obstacles))
+    save_gif(pictures, file, milliseconds=1000 // FRAMES_A_SECOND, colours=24)
 
 
 def write_mp4(file: Path, groups: Named, obstacles: Discs = ()) -> None:

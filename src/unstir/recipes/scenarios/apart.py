@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from unstir.guidance.operators import Map
+from unstir.recipes.scenarios.clearance import least_distance
 from unstir.recipes.scenarios.coordinates import decode
 from unstir.training import Scaling
 
@@ -78,10 +79,4 @@ def keep_apart(
 def _overlap(c: Tensor, past: Tensor, first: Tensor, second: Tensor, future: int, distance: float) -> Tensor:
     """By how much pairs are nearer than a distance, (batch, pairs, future), from coefficients in metres."""
     tracks = torch.cat([past[:, :, -1:].to(c), decode(c, past.to(c), future)], dim=2)
-    apart = tracks[:, first] - tracks[:, second]
-    start, way = apart[:, :, :-1], apart.diff(dim=2)
-    squared = way.square().sum(dim=-1, keepdim=True).clamp(min=1e-9)
-    share = (-(start * way).sum(dim=-1, keepdim=True) / squared).clamp(0.0, 1.0).detach()
-    # The small number is for two agents in the very same place, where a length has no gradient.
-    length = ((start + share * way).square().sum(dim=-1) + 1e-8).sqrt()
-    return (distance - length).clamp(min=0.0)
+    return (distance - least_distance(tracks[:, first] - tracks[:, second])).clamp(min=0.0)

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from unstir.guidance.operators import Map
-from unstir.recipes.scenarios.clearance import discs, headings
+from unstir.recipes.scenarios.clearance import discs, headings, least_distance
 from unstir.recipes.scenarios.coordinates import decode
 from unstir.recipes.scenarios.ranges import Ranges
 from unstir.training import Scaling
@@ -29,14 +29,9 @@ def overlaps(tracks: Tensor, kinds: Tensor, *, past: int, margin: float) -> Tens
     first, second = torch.triu_indices(kinds.shape[1], kinds.shape[1], offset=1)
     middles, radii = discs(tracks[:, :, past - 1 :], headings(tracks, past - 1), kinds)
     apart = middles[:, first][:, :, :, None] - middles[:, second][:, :, None]
-    start, way = apart[..., :-1, :], apart.diff(dim=-2)
-    squared = (way**2).sum(-1).clamp(min=1e-9)
-    share = (-(start * way).sum(-1) / squared).clamp(0.0, 1.0).detach()
-    # The small number is for two discs in the very same place, where a length has no gradient.
-    length = (((start + share[..., None] * way) ** 2).sum(-1) + 1e-8).sqrt()
     touch = (radii[:, first] + radii[:, second] + margin)[..., None, None, None]
     there = (kinds[:, first] >= 0) & (kinds[:, second] >= 0)
-    overlap = (touch - length).amax((2, 3)).clamp(min=0.0) * there[..., None]
+    overlap = (touch - least_distance(apart)).amax((2, 3)).clamp(min=0.0) * there[..., None]
     return 0.5 * (overlap**2).sum((1, 2))
 
 

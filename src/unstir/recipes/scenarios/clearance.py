@@ -61,15 +61,31 @@ def discs(place: Tensor, heading: Tensor, kinds: Tensor) -> tuple[Tensor, Tensor
     return middles, BODY + vehicle * (DISC - BODY)
 
 
-def clearance(tracks: Tensor, kinds: Tensor, first: Tensor, second: Tensor, *, past: int) -> Tensor:
-    r"""Metres between the bodies of two agents of each scene, for every interval of the future.
+def least_distance(apart: Tensor) -> Tensor:
+    r"""The least length of a vector that changes evenly between frames, in every interval.
 
-    Within an interval both move on straight lines, so the least distance of two discs has a closed form:
-    with r the distance vector at its beginning and w its change,
+    With r the vector at the beginning of an interval and w its change,
 
     .. math:: \min_{0 \le s \le 1} |r + s w| \quad\text{at}\quad s = \mathrm{clip}(-r \cdot w / |w|^2, 0, 1)
 
-    Below 0 the bodies overlap. Differentiable in the tracks; headings and s are held.
+    Differentiable; s is held.
+
+    Args:
+        apart: (..., frames, 2) metres.
+
+    Returns:
+        (..., frames - 1) metres; 1e-4 where it is 0, as a length has no gradient there.
+    """
+    start, way = apart[..., :-1, :], apart.diff(dim=-2)
+    share = (-(start * way).sum(-1) / way.square().sum(-1).clamp(min=1e-9)).clamp(0.0, 1.0).detach()
+    return ((start + share[..., None] * way).square().sum(-1) + 1e-8).sqrt()
+
+
+def clearance(tracks: Tensor, kinds: Tensor, first: Tensor, second: Tensor, *, past: int) -> Tensor:
+    r"""Metres between the bodies of two agents of each scene, for every interval of the future.
+
+    Within an interval both move on straight lines (`least_distance`). Below 0 the bodies overlap.
+    Differentiable in the tracks; headings are held.
 
     Args:
         tracks: (n, agents, frames, 2) metres, past and future.
@@ -90,10 +106,7 @@ def clearance(tracks: Tensor, kinds: Tensor, first: Tensor, second: Tensor, *, p
         middles.append(middle)
         radii.append(radius)
     apart = middles[0][:, :, None] - middles[1][:, None]
-    begin, change = apart[..., :-1, :], apart.diff(dim=-2)
-    share = (-(begin * change).sum(-1) / (change**2).sum(-1).clamp(min=1e-12)).clamp(0.0, 1.0).detach()
-    distance = ((begin + share[..., None] * change) ** 2).sum(-1).clamp(min=1e-12).sqrt()
-    return distance.flatten(1, 2).amin(1) - (radii[0] + radii[1])[:, None]
+    return least_distance(apart).flatten(1, 2).amin(1) - (radii[0] + radii[1])[:, None]
 
 
 def closest_pair(tracks: Tensor, kinds: Tensor, *, past: int) -> tuple[Tensor, Tensor, Tensor]:

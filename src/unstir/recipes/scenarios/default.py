@@ -10,9 +10,7 @@ from unstir.recipes.scenarios.highway import highway
 from unstir.recipes.scenarios.scenes import Scenes
 from unstir.recipes.scenarios.simulate import simulate
 from unstir.recipes.settings import RunSettings
-from unstir.settings import Settings
-
-Count = Annotated[int, Field(gt=0)]
+from unstir.settings import Count, Settings
 
 
 class SimulationSettings(Settings):

@@ -98,14 +98,6 @@ def film_scenes(views: Sequence[View], *, columns: int | None = None, size: floa
     return pictures
 
 
-def save_film(pictures: Sequence[Image.Image], path: Any, *, seconds: float) -> None:
-    """A gif that repeats, with few colours, so that it stays small."""
-    small = [picture.quantize(48, dither=Image.Dither.NONE) for picture in pictures]
-    small[0].save(
-        path, format="GIF", save_all=True, append_images=small[1:], duration=round(1000 * seconds), loop=0
-    )
-
-
 def _figure(count: int, columns: int | None, size: float) -> tuple[Any, list[Any]]:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure

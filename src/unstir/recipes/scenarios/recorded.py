@@ -12,9 +12,7 @@ from unstir.recipes.scenarios.scenes import Scenes
 from unstir.recipes.scenarios.tracks import gaps_sentence, read_recordings
 from unstir.recipes.scenarios.windows import scenes_of
 from unstir.recipes.settings import DataSettings, RunSettings
-from unstir.settings import Settings, parse_settings
-
-Count = Annotated[int, Field(gt=0)]
+from unstir.settings import Count, Settings, parse_settings
 
 
 class TrackSettings(Settings):

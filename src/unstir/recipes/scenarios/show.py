@@ -9,12 +9,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from unstir.evaluation.pictures import save_image
+from unstir.evaluation.pictures import save_gif, save_image
 from unstir.evaluation.report import Panel
-from unstir.files import write_aside
 from unstir.recipes.domain import Options
 from unstir.recipes.scenarios import rare
-from unstir.recipes.scenarios.draw import View, draw_scenes, film_scenes, save_film
+from unstir.recipes.scenarios.draw import View, draw_scenes, film_scenes
 from unstir.recipes.scenarios.load import scenes_for
 from unstir.recipes.scenarios.ranges import Ranges
 from unstir.recipes.scenarios.rates import EVENTS, NoScene
@@ -116,7 +115,7 @@ def write_film(model: Model, settings: RunSettings, path: Path, options: Options
     scenes = _heldout(settings, options, 4)
     shown = views(model, scenes, 6, seed=options.seed, steps=options.steps)
     pictures = film_scenes(shown, columns=min(4, len(shown)))
-    write_aside(path, lambda aside: save_film(pictures, aside, seconds=scenes.dt / 2))
+    save_gif(pictures, path, milliseconds=round(500 * scenes.dt), colours=48)
     return f"{len(shown)} held-out scenes, {len(pictures)} frames at twice their speed"
 
 
