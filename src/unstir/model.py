@@ -156,9 +156,8 @@ class Model:
             raise ValueError(f"a batch holds at least 1 sample, got {batch}")
         defaults = self.config.sampling
         tensors = self.condition(n, condition or {})
-        if not (tensors or guide or self.denoiser.unconditional):
-            names = ", ".join(f"{name!r}: ..." for name in self.config.takes)
-            raise ValueError(needs_condition(self.config, f"give condition={{{names}}}"))
+        if not guide:
+            self._check_given(tensors)
         denoiser: Denoiser = self.denoiser
         if schedule is not None:
             denoiser = Rescheduled(denoiser, schedule)
@@ -251,7 +250,8 @@ class Model:
 
         Raises:
             ValueError: for samples of another shape, integers out of the bounds, an unknown divergence, fewer
-                than 1 probe, draw or sample, or a condition that the model does not take.
+                than 1 probe, draw or sample, a condition that the model does not take, or none for a model
+                that was trained without condition dropout.
             FloatingPointError: if the network's answer is not finite, with the time and the log-SNR.
         """
         from unstir.evaluation import likelihood_of_data
@@ -262,6 +262,8 @@ class Model:
                 f"the model's samples have shape (n, {', '.join(map(str, config.event))}), "
                 f"got {tuple(x.shape)}"
             )
+        tensors = self.condition(len(x), condition or {})
+        self._check_given(tensors)
         low, high = config.bounds or (0.0, 0.0)
         return likelihood_of_data(
             self.denoiser,
@@ -278,8 +280,15 @@ class Model:
             level=level,
             batch=batch,
             dtype=next(self.denoiser.parameters()).dtype,
-            condition=self.condition(len(x), condition or {}),
+            condition=tensors,
         )
+
+    def _check_given(self, condition: Mapping[str, Tensor]) -> None:
+        """Check that a model that was trained without condition dropout is given a condition."""
+        if condition or self.denoiser.unconditional:
+            return
+        names = ", ".join(f"{name!r}: ..." for name in self.config.takes)
+        raise ValueError(needs_condition(self.config, f"give condition={{{names}}}"))
 
     def _tuned(self, steps: int, schedule: Schedule) -> tuple[Solver | None, Tensor | None]:
         """The solver and grid tuned for that many steps, or nothing."""

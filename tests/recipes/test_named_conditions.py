@@ -214,6 +214,8 @@ def test_a_model_that_never_saw_data_without_their_condition_is_asked_with_it(sp
     model = build_model(strict, splits)
     with pytest.raises(ValueError, match=r"whose type is not given; give condition=\{'type': \.\.\.\}"):
         model.sample(2)
+    with pytest.raises(ValueError, match=r"whose type is not given; give condition=\{'type': \.\.\.\}"):
+        model.log_likelihood(torch.zeros(2, *model.config.event))
     with pytest.raises(ValueError, match="does not know data whose type is not given"):
         model.sample(2, negative={"type": np.zeros(splits.train.conditions["type"].shape)}, guidance=1.0)
     assert model.sample(2, condition={"type": np.zeros(splits.train.conditions["type"].shape)}).shape[0] == 2

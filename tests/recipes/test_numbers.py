@@ -74,3 +74,16 @@ def test_runs_are_pooled_by_their_mean():
     assert both.interval is not None
     assert both.interval[0] < 0.7 < both.interval[1]
     assert pooled(runs[:1])["a"].interval is None
+
+
+def test_cases_of_a_group_count_as_one():
+    """Each of 50 values ten times over is no more than the 50: the interval is that of the 50."""
+    values = np.random.default_rng(0).normal(size=50)
+    repeated, groups = np.repeat(values, 10).tolist(), np.repeat(np.arange(50), 10).tolist()
+    _, few = bootstrap_mean(values.tolist())
+    mean, grouped = bootstrap_mean(repeated, groups)
+    _, blind = bootstrap_mean(repeated)
+    assert mean == pytest.approx(values.mean())
+    assert grouped == pytest.approx(few, abs=1e-12)
+    assert blind[1] - blind[0] < 0.4 * (grouped[1] - grouped[0])
+    assert bootstrap_mean([1.0, 2.0], [3, 3])[1] is None

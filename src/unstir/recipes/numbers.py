@@ -143,18 +143,34 @@ def mean_of(values: Sequence[float]) -> tuple[float, tuple[float, float] | None]
     return mean, (mean - half, mean + half)
 
 
-def bootstrap_mean(values: Sequence[float], *, seed: int = 0) -> tuple[float, tuple[float, float] | None]:
+def bootstrap_mean(
+    values: Sequence[float], groups: Sequence[int] | None = None, *, seed: int = 0
+) -> tuple[float, tuple[float, float] | None]:
     """The mean over cases and its 95 % interval by the percentile bootstrap, 2,000 draws.
 
-    Source: Efron & Tibshirani 1993, section 13.3, by scipy.
+    Source: Efron & Tibshirani 1993, section 13.3, by scipy; Davison & Hinkley 1997, section 3.8, for groups.
+
+    Args:
+        values: of the cases.
+        groups: number of the group of each case, where cases of a group depend on each other: whole groups
+            are drawn then. By default every case is one.
+        seed: of the draws.
     """
     from scipy.stats import bootstrap
 
     array = np.asarray(values, dtype=np.float64)
-    if len(array) < 2 or float(array.std()) == 0.0:
+    _, group = np.unique(np.arange(len(array)) if groups is None else np.asarray(groups), return_inverse=True)
+    counts = np.bincount(group)
+    if len(counts) < 2 or float(array.std()) == 0.0:
         return float(array.mean()), None
-    rng = np.random.default_rng(seed)
-    found = bootstrap((array,), np.mean, n_resamples=2000, method="percentile", rng=rng)
+    found = bootstrap(
+        (np.bincount(group, array), counts),
+        lambda sums, sizes, axis: sums.sum(axis=axis) / sizes.sum(axis=axis),
+        paired=True,
+        n_resamples=2000,
+        method="percentile",
+        rng=np.random.default_rng(seed),
+    )
     ends = found.confidence_interval
     return float(array.mean()), (float(ends.low), float(ends.high))
 

@@ -30,7 +30,7 @@ def settings() -> RunSettings:
     return RunSettings.model_validate(
         {
             "recipe": "policy",
-            "data": {"source": "policy"},
+            "data": {"source": "policy", "options": PolicySettings().model_dump(mode="json")},
             "schedule": {"name": "cosine"},
             "network": {"kind": "unet", "width": 32, "multipliers": (1, 2, 2)},
             "training": {

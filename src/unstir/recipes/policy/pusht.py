@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from unstir.extras import needed
 from unstir.recipes.domain import Options
 from unstir.recipes.numbers import Number, bootstrap_mean, proportion
+from unstir.recipes.policy.data import PolicySettings
 from unstir.recipes.policy.environment import Observation
 from unstir.recipes.policy.pictures import as_pictures
 from unstir.recipes.policy.task import Policy, rollouts
@@ -40,7 +41,11 @@ def settings() -> RunSettings:
     return RunSettings.model_validate(
         {
             "recipe": "pusht",
-            "data": {"source": "policy", "path": "pusht_cchi_v7_replay.zarr"},
+            "data": {
+                "source": "policy",
+                "path": "pusht_cchi_v7_replay.zarr",
+                "options": PolicySettings().model_dump(mode="json"),
+            },
             "schedule": {"name": "cosine"},
             "network": {"kind": "unet", "width": 64, "multipliers": (1, 2, 4)},
             "training": {"samples": 3_000_000, "batch": 256, "learning_rate": 1e-3, "drop_condition": 0.0},

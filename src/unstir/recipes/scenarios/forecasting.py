@@ -26,6 +26,7 @@ from unstir.recipes.scenarios.scenes import Scenes
 from unstir.recipes.scenarios.task import forecasts
 from unstir.recipes.scenarios.tracks import read_recordings
 from unstir.recipes.settings import DataSettings, RunSettings
+from unstir.recipes.splits import evenly
 
 if TYPE_CHECKING:
     from unstir.model import Model
@@ -86,23 +87,26 @@ def track_numbers(
         steps: of the solver.
     """
     train, heldout = scenes_for(data)
-    if n is not None and n < len(heldout):
-        heldout = heldout.take(np.linspace(0, len(heldout) - 1, n).round().astype(np.int64))
+    every = len(heldout)
+    heldout = heldout.take(evenly(every if n is None else n, every))
+    # Windows that overlap in time show the same people, and are drawn together for the intervals.
+    together = max(1, (heldout.past + heldout.future) * len(heldout) // every)
     usual = tuned(train.take(slice(0, None, 10))).forecast(heldout, SAMPLES, seed=seed)
     free = forecasts(model, heldout, FREE, seed=seed, steps=steps)
     ours = forecasts(model, heldout, SAMPLES, seed=seed, steps=steps, apart=APART)
     limited = data.options.get("heldout") in ("zara1", HELD)
     return {
-        **_errors(best_of(ours, heldout), best_of(usual, heldout), limited=limited),
+        **_errors(best_of(ours, heldout), best_of(usual, heldout), together, limited=limited),
         **_validity(ours, free, usual, heldout, train),
     }
 
 
-def _errors(ours: BestOf, usual: BestOf, *, limited: bool) -> dict[str, Number]:
+def _errors(ours: BestOf, usual: BestOf, together: int, *, limited: bool) -> dict[str, Number]:
+    """Errors of the best; of so many scenes in a row the agents are not independent."""
     what = f"metres, best of {SAMPLES} for each agent"
     numbers = {}
     for name, field in (("min_ade20", "ade"), ("min_fde20", "fde")):
-        value, interval = bootstrap_mean(getattr(ours, field).tolist())
+        value, interval = bootstrap_mean(getattr(ours, field).tolist(), (ours.scene // together).tolist())
         baseline = float(getattr(usual, field).mean())
         meaning = (
             f"{'mean' if field == 'ade' else 'last'} displacement error, {what}; baseline: constant velocity"
@@ -118,7 +122,8 @@ def _errors(ours: BestOf, usual: BestOf, *, limited: bool) -> dict[str, Number]:
             f"{name} over that of constant velocity with tuned noise",
         )
     for name, field in (("joint_min_ade20", "joint_ade"), ("joint_min_fde20", "joint_fde")):
-        value, interval = bootstrap_mean(getattr(ours, field).tolist())
+        errors = getattr(ours, field)
+        value, interval = bootstrap_mean(errors.tolist(), (np.arange(len(errors)) // together).tolist())
         baseline = float(getattr(usual, field).mean())
         meaning = f"metres, best of {SAMPLES} joint futures of each scene"
         numbers[name] = Number(value, "", baseline, None, interval, meaning)

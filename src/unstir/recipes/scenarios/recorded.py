@@ -36,7 +36,11 @@ def settings() -> RunSettings:
     return RunSettings.model_validate(
         {
             "recipe": "eth-ucy",
-            "data": {"source": "scenarios", "name": "tracks", "options": {"heldout": "zara1"}},
+            "data": {
+                "source": "scenarios",
+                "name": "tracks",
+                "options": TrackSettings(heldout="zara1").model_dump(mode="json"),
+            },
             "schedule": {"name": "vp"},
             "network": {"kind": "agents", "width": 96, "layers": 3},
             "training": {
