@@ -5,20 +5,18 @@ import tempfile
 from pathlib import Path
 
 from unstir.recipes.run import train_run
-from unstir.recipes.scenarios.data import to_data
+from unstir.recipes.scenarios.data import halves
 from unstir.recipes.scenarios.default import SimulationSettings, settings, simulated
 from unstir.recipes.scenarios.draw import draw_scenes
 from unstir.recipes.scenarios.ranges import Ranges
 from unstir.recipes.scenarios.rates import rates
 from unstir.recipes.scenarios.show import side_by_side
 from unstir.recipes.scenarios.simulate import simulate
-from unstir.recipes.splits import Splits
 
 train, heldout = simulated(SimulationSettings(scenes=2000), share=0.1, seed=0)
-data = to_data(train)
 run = settings()
 short = run.training.model_copy(update={"samples": 30_000})
-splits = Splits(data, to_data(heldout, scaling=data.scaling))
+splits = halves(train, heldout)
 with tempfile.TemporaryDirectory() as folder:
     model = train_run(run.model_copy(update={"training": short}), Path(folder), splits=splits).model
 

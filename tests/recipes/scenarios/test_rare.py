@@ -11,7 +11,7 @@ from unstir.recipes.scenarios import rare
 from unstir.recipes.scenarios.bodies import bodies_apart, overlaps, polyak_step
 from unstir.recipes.scenarios.clearance import closest_pair
 from unstir.recipes.scenarios.coordinates import decode, encode
-from unstir.recipes.scenarios.data import step_length, to_data
+from unstir.recipes.scenarios.data import halves, to_data
 from unstir.recipes.scenarios.default import SimulationSettings, settings, simulated
 from unstir.recipes.scenarios.default_check import measured, rare_numbers, validity_numbers
 from unstir.recipes.scenarios.events import cut_in, hard_braking, near_miss
@@ -272,10 +272,9 @@ def test_decoded_futures_are_those_that_were_encoded_for_stopped_vehicles_too():
 def model(tmp_path_factory):
     """A quarter of a minute of training: enough to follow tokens and guidance, not enough to be good."""
     train, heldout = simulated(SimulationSettings(scenes=2000, asked=0.5), 0.1, 0)
-    data = to_data(train)
     run = settings()
     short = run.training.model_copy(update={"samples": 30_000})
-    splits = Splits(data, to_data(heldout, scaling=data.scaling, stride=step_length(train)))
+    splits = halves(train, heldout)
     folder = tmp_path_factory.mktemp("scenarios") / "run"
     folder.mkdir()
     return train_run(run.model_copy(update={"training": short}), folder, splits=splits).model

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from unstir.recipes.scenarios.coordinates import decode, encode
 from unstir.recipes.scenarios.scenes import Scenes
+from unstir.recipes.splits import Splits
 from unstir.training import ArrayData, ConditionArray, Scaling
 
 if TYPE_CHECKING:
@@ -66,6 +67,13 @@ def to_data(
         units = Scaling() if name == "kind" else Scaling(scale=(stride,))
         conditions[name] = ConditionArray(values, "own", units, drop)
     return ArrayData(x, scaling=scaling, conditions=conditions)
+
+
+def halves(train: Scenes, heldout: Scenes, *, modes: int | None = None) -> Splits:
+    """Both halves as `to_data` makes them, in the units of the training half."""
+    stride = step_length(train)
+    first = to_data(train, modes=modes, stride=stride)
+    return Splits(first, to_data(heldout, modes=modes, scaling=first.scaling, stride=stride))
 
 
 def step_length(scenes: Scenes) -> float:

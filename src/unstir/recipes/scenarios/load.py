@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 
 from unstir.notice import Notice
-from unstir.recipes.scenarios.data import to_data
+from unstir.recipes.scenarios.data import halves
 from unstir.recipes.scenarios.default import SimulationSettings, simulated
 from unstir.recipes.scenarios.recorded import TrackSettings, read_scenes
 from unstir.recipes.scenarios.scenes import Scenes, join
@@ -38,6 +38,4 @@ def load(data: DataSettings) -> Splits:
         modes = options.modes
         if options.mirror:
             train = join([train, train.mirrored()])
-    first = to_data(train, modes=modes)
-    stride = first.conditions["past"].scaling.scale[0]
-    return Splits(first, to_data(heldout, modes=modes, scaling=first.scaling, stride=stride))
+    return halves(train, heldout, modes=modes)
