@@ -67,6 +67,36 @@ def test_every_parameter_gets_a_gradient(dims):
         assert torch.isfinite(parameter.grad).all(), name
 
 
+@pytest.mark.parametrize("dims", [1, 2, 3])
+def test_rows_are_told_apart_if_that_is_asked(dims):
+    """The answer to a pattern that moves by four rows moves with it, unless rows have places."""
+    size = (48, 3, 2)[:dims]
+    x = torch.zeros(1, 2, *size)
+    x[:, :, 20:23] = 1.0
+    for rows in (0, 48):
+        module = build(dims=dims, classes=2, rows=rows, width=8, multipliers=(1,), middle=1)
+        with torch.no_grad():
+            here = module(x, LOG_SNR[:1], torch.tensor([0]))
+            there = module(x.roll(4, 2), LOG_SNR[:1], torch.tensor([0]))
+        inside = slice(16, 27)
+        alike = torch.allclose(here[:, :, inside], there.roll(-4, 2)[:, :, inside], atol=1e-4)
+        assert alike == (rows == 0)
+
+
+def test_rows_are_biased_by_class_and_begin_with_no_bias():
+    torch.manual_seed(0)
+    module = UNet(2, width=8, multipliers=(1,), classes=2, rows=5)
+    assert module.places.weight.eq(0).all()
+    assert module.places.bias.eq(0).all()
+    module = build(multipliers=(1,), classes=2, rows=5)
+    found = module(X[:1].expand(2, -1, -1, -1), LOG_SNR[:1].expand(2), torch.tensor([0, 1]))
+    assert not torch.allclose(found[0], found[1])
+    module(X, LOG_SNR, torch.tensor([0, 1])).square().sum().backward()
+    assert all(p.grad is not None and p.grad.ne(0).any() for p in module.parameters())
+    with pytest.raises(ValueError, match="knows 5 rows, each by its place, got 7"):
+        module(X.transpose(2, 3), LOG_SNR)
+
+
 def test_training_reaches_every_parameter():
     torch.manual_seed(0)
     module = UNet(2, width=16, multipliers=(1, 2), attention=(1,), classes=2)

@@ -33,6 +33,9 @@ class UNetSettings(Settings):
     heads: Count = 4
     dropout: Probability = 0.0
     variance: bool = Field(default=False, description="a second head that learns the variance")
+    rows: bool = Field(
+        default=False, description="each row has a bias of its own, where rows are not alike: frequencies"
+    )
 
     def build(self, event: tuple[int, ...], classes: int, vector: int, conditions: Conditions) -> nn.Module:
         """The network for events (channels, *space) of one to three axes of space.
@@ -45,9 +48,14 @@ class UNetSettings(Settings):
                 f"a U-Net takes events (channels, *space) with 1 to 3 axes of space, got {tuple(event)}"
             )
         check_conditions(conditions, event)
-        options = self.model_dump(exclude={"kind"})
         return UNet(
-            event[0], len(event) - 1, classes=classes, vector=vector, conditions=conditions, **options
+            event[0],
+            len(event) - 1,
+            classes=classes,
+            vector=vector,
+            conditions=conditions,
+            rows=event[1] if self.rows else 0,
+            **self.model_dump(exclude={"kind", "rows"}),
         )
 
 

@@ -109,6 +109,9 @@ class UNet(nn.Module):
         variance: give a second head of the same shape as the event (see ``denoisers.Network``).
         conditions: further conditions by name.
         beside: channels of the input, after those of the event, that are seen only.
+        rows: length of the first axis of space, to give each place along it a bias of its own, which noise
+            level and conditions decide; 0 for none. Convolutions see the same everywhere, but one octave is
+            not like another: a class that is a pitch, or a height, is a statement about absolute places.
 
     Raises:
         ValueError: for a number of axes outside 1 to 3, a level that does not exist or heads that do
@@ -132,6 +135,7 @@ class UNet(nn.Module):
         variance: bool = False,
         conditions: Conditions | None = None,
         beside: int = 0,
+        rows: int = 0,
     ) -> None:
         super().__init__()
         if dims not in _CONVOLUTION:
@@ -162,6 +166,8 @@ class UNet(nn.Module):
             Level(dims, [(2 * w, w)] * blocks, embedding, h, dropout) for w, h in zip(widths, at, strict=True)
         )
         self.grow = nn.ModuleList(_convolution(dims, coarse, fine) for fine, coarse in pairs)
+        self.rows = rows
+        self.places = zero(nn.Linear(embedding, widths[0] * rows)) if rows else None
         self.norm = nn.GroupNorm(_groups(widths[0]), widths[0])
         self.leave = zero(_convolution(dims, widths[0], channels * (2 if variance else 1)))
         if dims == 2:
@@ -197,12 +203,19 @@ class UNet(nn.Module):
 
         Returns:
             (batch, channels, *space), or with twice the channels if there is a variance head.
+
+        Raises:
+            ValueError: for another number of rows than the network has biases for.
         """
+        if self.rows not in (0, x.shape[2]):
+            raise ValueError(f"this network knows {self.rows} rows, each by its place, got {x.shape[2]}")
         x = join_channels(x, self.conditions, more)
         if self.dims == 2:
             x = x.contiguous(memory_format=torch.channels_last)
         embedding = self.embedding(len(x), log_snr, label, vector, more)
         x = self.enter(x)
+        if self.places is not None:
+            x = x + self.places(embedding).reshape(*x.shape[:3], *[1] * (x.ndim - 3))
         skips: list[list[Tensor]] = []
         for level, stage in enumerate(self.down):
             skips.append([])
