@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from numbers import Integral
 from typing import Any
 
+import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
@@ -81,14 +81,24 @@ def class_number(names: Sequence[str], value: int | str | Tensor) -> int:
             return list(names).index(value)
         if not value.removeprefix("-").isdecimal():
             raise ValueError(f"there is no class {value!r}; the classes are {', '.join(names)}")
-    number = int(value)
+    number = _whole(value)
     if not -1 <= number < len(names):
         raise ValueError(f"there is no class {number}; the classes are 0 to {len(names) - 1}")
     return number
 
 
+def _whole(value: Any) -> int:
+    """A number without a fraction, of any type."""
+    try:
+        if int(value) == float(value):
+            return int(value)
+    except (TypeError, ValueError, OverflowError):
+        pass
+    raise ValueError(f"a class is given by its name or number, got {_shown(value)}")
+
+
 def _labels(names: Sequence[str], n: int, value: Any) -> Tensor:
-    single = isinstance(value, Integral | str) or (isinstance(value, Tensor) and value.ndim == 0)
+    single = isinstance(value, str) or np.ndim(value) == 0
     values = [value] * n if single else list(value)
     if len(values) != n:
         raise ValueError(f"there are {len(values)} labels for {n} samples")

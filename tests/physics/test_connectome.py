@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from matplotlib.figure import Figure
 
-import unstir
+from tests.datasets import ROOT, needs
 from tests.physics.test_network_diffusion import network
 from unstir.physics.connectome import best_time, fit_connectome, fit_values
 from unstir.physics.connectome_data import canonical, match_regions, read_connectome, read_values
@@ -18,8 +17,7 @@ from unstir.physics.connectome_statistics import correlations
 from unstir.physics.network_diffusion import NetworkDiffusion
 from unstir.spaces import Graph
 
-DATA = Path(unstir.__file__).parents[3] / "shared" / "data"
-ENIGMA, RAJ = DATA / "brain_enigma", DATA / "brain_raj_and"
+ENIGMA, RAJ = ROOT / "brain_enigma", ROOT / "brain_raj_and"
 NAMES = [f"{side}_{part}" for side in ("L", "R") for part in "abcdefghijkl"]
 QUICK = {"shuffles": 200, "networks": 30, "bootstraps": 100}
 
@@ -250,9 +248,7 @@ def test_the_report_is_plain_data_and_a_picture(graph):
     assert {axes.get_xlabel() for axes in figure.axes} >= {"rate times time, βt", "largest correlation r"}
 
 
-@pytest.mark.skipif(
-    not ENIGMA.is_dir(), reason="the folder ../shared/data/brain_enigma is not on this machine"
-)
+@needs(ENIGMA)
 def test_left_temporal_lobe_epilepsy_follows_the_connectome_beyond_chance():
     fit = fit_connectome(
         ENIGMA / "strucMatrix_ctx.csv",
@@ -269,7 +265,7 @@ def test_left_temporal_lobe_epilepsy_follows_the_connectome_beyond_chance():
     assert fit.p_rewired < 0.05
 
 
-@pytest.mark.skipif(not RAJ.is_dir(), reason="the folder ../shared/data/brain_raj_and is not on this machine")
+@needs(RAJ)
 def test_atrophy_in_alzheimers_disease_begins_in_the_hippocampus_and_tau_in_the_temporal_lobe():
     from scipy.io import loadmat
 

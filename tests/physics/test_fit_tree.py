@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-import unstir
+from tests.datasets import ROOT, needs
 from tests.helpers import close
 from unstir.physics.draw_tree import heights
 from unstir.physics.fit_tree import fit_tree
@@ -18,10 +18,8 @@ from unstir.simulations.render import new_figure
 from unstir.spaces import Tree
 
 FLOAT = torch.float64
-DATA = Path(unstir.__file__).parents[3] / "shared" / "data" / "phylo_yfv_tree"
-REAL = pytest.mark.skipif(
-    not DATA.is_dir(), reason="the folder ../shared/data/phylo_yfv_tree is not on this machine"
-)
+DATA = ROOT / "phylo_yfv_tree"
+REAL = needs(DATA)
 NEWICK = "(((A:1,B:1):1,(C:0.5,D:1.2):1.1):0.5,(E:2,F:1.5):0.8);"
 PLACES = "name;lat;long\nB;1.5;10\nA;1;11\nC;-2;12\nD;-2.5;13\n\nE;4;7\nF;5;6.5\n"
 REGIONS = "Region,Taxon\nnorth,A\nnorth,B\nsouth,C\nsouth,D\nnorth,E\n?,F\n"

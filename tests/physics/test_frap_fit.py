@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from matplotlib.figure import Figure
 
-import unstir
+from tests.datasets import ROOT, needs
 from unstir.physics import frap
 from unstir.physics.frap_data import make_curve
 from unstir.physics.frap_fit import fit_curves, fit_frap
 from unstir.physics.frap_models import MODELS
 
-APICCO = Path(unstir.__file__).parents[3] / "shared" / "data" / "frap_apicco"
+APICCO = ROOT / "frap_apicco"
 T = np.concatenate([np.arange(-10, 0), np.arange(70)]) * 0.25
 W = 1.0
 
@@ -176,9 +175,7 @@ def test_no_file_is_one_sentence():
         fit_frap([], spot_radius=1.0)
 
 
-@pytest.mark.skipif(
-    not APICCO.is_dir(), reason="the folder ../shared/data/frap_apicco is not on this machine"
-)
+@needs(APICCO)
 def test_measured_curves_of_yeast_have_sensible_rates_and_their_drift_is_told():
     rates = []
     for path in sorted(APICCO.glob("data_*.txt"))[::2]:

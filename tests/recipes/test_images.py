@@ -6,17 +6,16 @@ import gzip
 import io
 import struct
 import tarfile
-from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-import unstir
+from tests.datasets import ROOT, needs
 from unstir.recipes import DataSettings, arrays, load_data
 from unstir.recipes.images import read_idx
 
-MNIST = Path(unstir.__file__).parents[3] / "shared" / "data" / "mnist_t10k"
+MNIST = ROOT / "mnist_t10k"
 
 
 def load(source, path, **values):
@@ -106,7 +105,7 @@ def test_mnist_files_that_do_not_belong_together_are_refused(tmp_path):
         load("mnist", tmp_path)
 
 
-@pytest.mark.skipif(not MNIST.is_dir(), reason="the folder ../shared/data/mnist_t10k is not on this machine")
+@needs(MNIST)
 def test_the_real_mnist_test_set_loads():
     splits = load("mnist", MNIST)
     assert splits.train.event == (1, 28, 28)

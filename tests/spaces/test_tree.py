@@ -2,18 +2,17 @@ from __future__ import annotations
 
 import gzip
 import re
-from pathlib import Path
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import unstir
+from tests.datasets import ROOT, needs
 from tests.helpers import close
 from unstir.spaces import Tree
 
-YELLOW_FEVER = Path(unstir.__file__).parents[3] / "shared" / "data" / "phylo_yfv_tree" / "YFV_MCCtree.tree.gz"
+YELLOW_FEVER = ROOT / "phylo_yfv_tree" / "YFV_MCCtree.tree.gz"
 BEAST = """#NEXUS
 begin trees;
   translate 1 Rio|2017, 2 'Sao Paulo|2018', 3 Bahia;
@@ -163,9 +162,7 @@ def test_cutting_a_tree_keeps_its_nodes_and_puts_one_on_every_edge_that_crosses_
         assert above == int(tree.parent[node])
 
 
-@pytest.mark.skipif(
-    not YELLOW_FEVER.is_file(), reason="the folder ../shared/data/phylo_yfv_tree is not on this machine"
-)
+@needs(YELLOW_FEVER)
 def test_the_yellow_fever_tree_is_read_with_locations_at_every_node():
     tree = Tree.from_nexus(YELLOW_FEVER)
     assert (len(tree), len(tree.tips)) == (931, 466)

@@ -77,7 +77,8 @@ def run_check(
         report: who is told.
 
     Raises:
-        ValueError: for an unknown name, with the nearest one, or a budget that is not positive.
+        ValueError: for an unknown name, with the nearest one, data that would be ignored, or a budget that is
+            not positive.
         Interrupted: if a training was stopped.
     """
     if name not in CHECKS and name in RECIPES:
@@ -88,6 +89,8 @@ def run_check(
         )
     if name not in CHECKS:
         raise ValueError(f"unknown recipe {name!r}; {nearest(name, list(CHECKS))}")
+    if data is not None and name in DOMAINS and not DOMAINS[name].on_data:
+        raise ValueError(f"{name} is checked on data that it makes itself; leave --data out")
     if seconds is not None and not seconds > 0:
         raise ValueError(f"--seconds is the budget of each training, above 0; got {seconds:g}")
     teller = report or Report()

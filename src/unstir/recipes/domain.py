@@ -76,6 +76,7 @@ class Domain:
         panels: pictures for the report (`unstir report`).
         files: writes samples to a file, by suffix, and says what is in it in a few words (`unstir sample`);
             the first suffix is that of the default file.
+        on_data: whether the check has numbers on the data of a path.
         follows: which of the options ``solver``, ``guidance`` and ``label`` it follows.
     """
 
@@ -86,3 +87,4 @@ class Domain:
     panels: Callable[[Model, RunSettings, Options], list[Panel]]
     files: Mapping[str, Callable[[Model, RunSettings, Path, Options], str]]
     follows: frozenset[str] = frozenset()
+    on_data: bool = False

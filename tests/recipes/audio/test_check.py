@@ -16,7 +16,7 @@ from unstir.recipes.settings import RunSettings
 
 pytest.importorskip("librosa")
 OPTIONS = {
-    "notes": 240,
+    "notes": 400,
     "lowest": "A4",
     "highest": "B4",
     "mel": {"bands": 32, "window": 512, "hop": 256, "frames": 8, "low": 200.0, "floor": -60.0},

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import tarfile
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-import unstir
+from tests.datasets import ROOT, needs
 from unstir.notice import Notice
 from unstir.recipes.audio.baseline import gaussian_events
 from unstir.recipes.audio.data import load
@@ -31,8 +30,8 @@ from unstir.training import ArrayData
 
 pytest.importorskip("librosa")
 
-FSDD = Path(unstir.__file__).parents[3] / "shared" / "data" / "fsdd" / "fsdd_25_takes.tar"
-real = pytest.mark.skipif(not FSDD.is_file(), reason="the folder ../shared/data/fsdd is not on this machine")
+FSDD = ROOT / "fsdd" / "fsdd_25_takes.tar"
+real = needs(FSDD)
 MEL = Mel(bands=16, window=256, hop=64, frames=16, floor=-60.0)
 
 

@@ -137,6 +137,9 @@ def test_the_baseline_has_the_means_of_the_classes():
     splits = load(small().data.model_copy(update={"options": {**SMALL, "notes": 400}}))
     x, labels = np.asarray(splits.train.x), np.asarray(splits.train.labels)
     drawn = gaussian_events(splits, [1] * 400)
+    np.testing.assert_array_equal(
+        gaussian_events(splits, [1, 0, 1, 0])[:3], gaussian_events(splits, [1, 0, 1])
+    )
     assert drawn.shape == (400, 32, 8)
     assert np.abs(drawn.mean(axis=0) - x[labels == 1].mean(axis=0)).mean() < 1.5
     assert drawn.min() >= -60.0

@@ -137,8 +137,8 @@ def test_exact_samples_are_honest_and_others_are_found_out():
     for channel in (0, 1):
         good, vague, bold = (honesty(x, truths, channel) for x in (honest, wide, sure))
         assert abs(good.coverage - good.level) < 0.05
-        assert 0.9 < good.deviation_ratio < 1.1
-        assert vague.deviation_ratio < 0.6 < 1.6 < bold.deviation_ratio
+        assert 0.9 < good.error_over_deviation < 1.1
+        assert vague.error_over_deviation < 0.6 < 1.6 < bold.error_over_deviation
         assert bold.coverage < 0.75
     one = apart(honest[-1], exact, 0)
     assert 0.8 < one.deviation_ratio < 1.2

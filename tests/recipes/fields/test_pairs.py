@@ -88,7 +88,9 @@ def test_coordinates_beside_the_fields_do_not_disturb(tmp_path):
         ({"x": np.full((4, 6), np.nan), "y": fields(4, 6)}, "'x' in .* not finite .* in sample 0"),
         ({"x": np.full((4, 6), 1e60), "y": fields(4, 6)}, "not finite"),
         ({"x": fields(4, 6)}, "which two are the fields"),
-        ({"x": fields(4), "y": fields(4)}, "layout"),
+        ({"x": fields(4), "y": fields(4)}, "no array, and which two are the fields"),
+        ({"x": fields(4, 6, 6, 6, 6, 6), "y": fields(4, 6)}, "layout"),
+        ({"x": fields(0, 6), "y": fields(0, 6)}, r"'x' in .* is empty, of shape \(0, 6\)"),
     ],
 )
 def test_arrays_that_are_no_pairs_are_one_sentence(arrays, sentence, tmp_path):
@@ -101,7 +103,7 @@ def test_a_file_that_is_not_there_or_damaged_is_one_sentence(tmp_path):
         read_pairs(tmp_path / "none.npz")
     for suffix in (".npz", ".h5"):
         (tmp_path / f"bad{suffix}").write_bytes(b"nothing of the kind")
-        with pytest.raises(ValueError, match="cannot be read as"):
+        with pytest.raises(ValueError, match=r"cannot be read .*; it is damaged or of another kind"):
             read_pairs(tmp_path / f"bad{suffix}")
     (tmp_path / "pairs.txt").write_text("1 2 3")
     with pytest.raises(ValueError, match=r"neither \.npz nor HDF5"):
@@ -109,6 +111,43 @@ def test_a_file_that_is_not_there_or_damaged_is_one_sentence(tmp_path):
     (tmp_path / "empty.zarr").mkdir()
     with pytest.raises(ValueError, match="zarr"):
         read_pairs(tmp_path / "empty.zarr")
+
+
+def test_coordinates_of_the_axes_and_single_numbers_are_no_fields(tmp_path):
+    arrays = {
+        "x": np.arange(6.0),
+        "y": np.arange(6.0),
+        "dt": np.array(0.1),
+        "a": fields(4, 6),
+        "u": fields(4, 6),
+    }
+    for suffix in (".npz", ".h5", ".zarr"):
+        assert read_pairs(write(tmp_path / f"pairs{suffix}", arrays))[2] == ("a", "u")
+
+
+def test_every_damage_to_a_file_is_one_sentence(tmp_path):
+    """A byte in four changed, anywhere in the file: it is read or refused, and says which file it was."""
+    arrays = {"source": fields(4, 8, 8), "solution": fields(4, 8, 8)}
+    np.savez_compressed(tmp_path / "whole.npz", **arrays)
+    write(tmp_path / "whole.h5", arrays)
+    rng = np.random.default_rng(0)
+    refused = {".npz": 0, ".h5": 0}
+    for suffix in refused:
+        told = []
+        whole = np.frombuffer((tmp_path / f"whole{suffix}").read_bytes(), np.uint8)
+        for _ in range(150):
+            start = rng.integers(len(whole) - 8)
+            changed = whole.copy()
+            changed[start : start + 64 : 4] = rng.integers(256, size=len(changed[start : start + 64 : 4]))
+            (tmp_path / f"bad{suffix}").write_bytes(changed.tobytes())
+            try:
+                read_pairs(tmp_path / f"bad{suffix}")
+            except ValueError as error:
+                told.append(str(error))
+        assert all(f"bad{suffix}" in sentence for sentence in told)
+        refused[suffix] = len(told)
+    assert refused[".npz"] > 50
+    assert refused[".h5"] > 5
 
 
 def test_a_zarr_array_that_would_be_unpickled_is_refused_before_it_is_read(tmp_path):
@@ -119,5 +158,5 @@ def test_a_zarr_array_that_would_be_unpickled_is_refused_before_it_is_read(tmp_p
     with pytest.raises(ValueError, match=r"'source' in .* is kept with the codec pickle, which"):
         read_pairs(place)
     (place / "source" / "zarr.json").write_text("{no json")
-    with pytest.raises(ValueError, match=r"pairs\.zarr cannot be read as a zarr group"):
+    with pytest.raises(ValueError, match=r"pairs\.zarr cannot be read .*; it is damaged or of another kind"):
         read_pairs(place)

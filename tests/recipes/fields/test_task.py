@@ -140,3 +140,24 @@ def test_what_cannot_be_asked_is_one_sentence(exact):
         infer(exact, sensors, iteration=3)
     with pytest.raises(ValueError, match="ddrm has no option 'iterations'; it has none"):
         infer(exact, sensors, method="ddrm", iterations=3)
+
+
+def test_a_model_is_asked_only_what_it_was_trained_for():
+    sensors = Sensors(torch.zeros(1, 2), torch.zeros(1), 0.1)
+    source = torch.randn(1, 8, 8)
+    model, _ = untrained(mode="conditional")
+    with pytest.raises(ValueError, match="knows the second field only"):
+        infer(model, sensors, n=2)
+    with pytest.raises(ValueError, match="knows the second field only"):
+        solve(model, source, method="mmps")
+    blind, _ = untrained(shares=(0.5, 0.5, 0.0, 0.0))
+    with pytest.raises(ValueError, match=r"never trained with the first field known \(data.options.shares\)"):
+        solve(blind, source, method="learned")
+    assert tuple(solve(blind, source, steps=2).shape) == (1, 1, 8, 8)  # by guidance then
+    told, _ = untrained(shares=(0.0, 0.6, 0.3, 0.1))
+    with pytest.raises(ValueError, match="never trained with nothing known"):
+        infer(told, sensors, n=2, method="mmps")
+    assert tuple(solve(told, source, steps=2).shape) == (1, 1, 8, 8)
+    level = float(told.scaling.scale[1] * 0.1)
+    with pytest.raises(ValueError, match="the method learned has no option 'iterations'; it has solver"):
+        infer(told, Sensors(torch.zeros(1, 2), torch.zeros(1), level), n=2, iterations=3)

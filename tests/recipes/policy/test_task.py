@@ -163,3 +163,25 @@ def test_an_observation_of_another_length_is_one_sentence():
 def test_a_plan_takes_at_least_one_step():
     with pytest.raises(ValueError, match="at least 1 step"):
         Policy(small(), steps=0)
+
+
+def strict(**changes):
+    model = small(**changes)
+    model.denoiser.unconditional = False  # as after a training that never dropped the conditions
+    return model
+
+
+def test_a_policy_does_not_act_on_what_it_does_not_see():
+    """Its stand-in for "not given" was never trained, unless conditions were dropped."""
+    with pytest.raises(ValueError, match="the policy's 'observation' is finite"):
+        Policy(strict()).act(np.full(4, np.nan))
+    with pytest.raises(ValueError, match="has the name 'observation', got state"):
+        Policy(strict()).act({"state": np.zeros(4)})
+    sees = {
+        "observation": ConditionSettings(shape=(4, 2)),
+        "image": ConditionSettings(shape=(6, 8, 8), how="image"),
+    }
+    with pytest.raises(ValueError, match="this policy sees 'image', too, and was never trained without it"):
+        Policy(strict(conditions=sees)).act(np.zeros(4))
+    assert np.isfinite(Policy(strict()).act(np.zeros(4))).all()
+    assert np.isfinite(Policy(small()).act(np.full(4, np.nan))).all()

@@ -156,7 +156,9 @@ def test_apart_keeps_agents_apart_and_leaves_the_others_as_they_are():
     assert before.sum() > 10
     assert after.sum() < 0.3 * before.sum()
     alone = ~(closest(free) < 1.3).any(axis=(-1, -2)) & ~(closest(kept) < 1.3).any(axis=(-1, -2))
-    assert alone.any()
+    assert alone.sum() > 20
+    # A few may have been moved on the way, where an early estimate of theirs overlapped.
+    assert (np.abs(kept - free)[alone].max(axis=(-1, -2, -3)) < 1e-5).mean() > 0.9
 
 
 def test_rows_that_hold_nobody_are_left_out_and_change_nothing():

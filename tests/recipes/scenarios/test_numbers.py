@@ -4,10 +4,13 @@ import numpy as np
 import pytest
 
 from tests.recipes.scenarios.test_forecasts import a_model
+from unstir.model import Model
 from unstir.recipes.domain import Options
+from unstir.recipes.run import build_model
 from unstir.recipes.scenarios.check import measure
+from unstir.recipes.scenarios.default import settings as default_settings
 from unstir.recipes.scenarios.forecasting import track_numbers, track_settings
-from unstir.recipes.scenarios.load import scenes_for
+from unstir.recipes.scenarios.load import load, scenes_for
 
 NAMES = {
     *(
@@ -64,3 +67,21 @@ def test_scenes_take_no_label_and_no_guidance_weight(tmp_path):
     for options in (Options(label="3"), Options(guidance=1.0)):
         with pytest.raises(ValueError, match="scenes are not guided by a class"):
             measure(model, recipe, options)
+
+
+def test_every_number_is_of_the_steps_that_are_asked_for(monkeypatch):
+    """What is held against a limit is what was measured, not the model's own sampler."""
+    recipe = default_settings()
+    options = {**recipe.data.options, "scenes": 60}
+    recipe = recipe.model_copy(update={"data": recipe.data.model_copy(update={"options": options})})
+    model = build_model(recipe, load(recipe.data))
+    seen = set()
+    whole = Model.solve
+
+    def solve(self, *args, steps=None, **options):
+        seen.add(steps)
+        return whole(self, *args, steps=steps, **options)
+
+    monkeypatch.setattr(Model, "solve", solve)
+    measure(model, recipe, Options(n=6, steps=2))
+    assert seen == {2}

@@ -5,18 +5,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.datasets import ROOT, needs
 from unstir.notice import Notice
 from unstir.recipes.scenarios.heldout import ALIASES, split_recordings
 from unstir.recipes.scenarios.load import load, scenes_for
 from unstir.recipes.scenarios.recorded import settings
+from unstir.recipes.scenarios.scenes import join
+from unstir.recipes.scenarios.simulate import simulate
 from unstir.recipes.scenarios.tracks import gaps_sentence, read_recordings
 from unstir.recipes.scenarios.windows import neighbourhoods, scenes_of, windows
 from unstir.recipes.settings import DataSettings
 
-ETH_UCY = Path(__file__).parents[4] / "shared" / "data" / "eth_ucy"
-needs_eth_ucy = pytest.mark.skipif(
-    not ETH_UCY.is_dir(), reason="the folder ../shared/data/eth_ucy is not on this machine"
-)
+ETH_UCY = ROOT / "eth_ucy"
+needs_eth_ucy = needs(ETH_UCY)
 
 
 def write(path: Path, agents: dict[int, range], *, step: int = 10) -> Path:
@@ -192,3 +193,27 @@ def test_a_file_that_is_no_text_is_said(tmp_path):
     file.write_bytes(b"frame,x,y,id\n\xff\xfe,1,2,3\n")
     with pytest.raises(ValueError, match="is not a number"):
         read_recordings(file)
+
+
+def test_a_cell_that_is_far_too_long_and_an_agent_of_two_kinds_are_one_sentence(tmp_path):
+    header = "frame,id,x,y,kind\n"
+    (tmp_path / "long.csv").write_text(header + f"0,1,0,0,{'p' * 200_000}\n")
+    with pytest.raises(ValueError, match=r"long\.csv cannot be read as CSV \(field larger than"):
+        read_recordings(tmp_path / "long.csv")
+    (tmp_path / "two.csv").write_text(header + "0,1,0,0,pedestrian\n1,1,0,0,vehicle\n")
+    with pytest.raises(ValueError, match="two: an agent is pedestrian and vehicle at once"):
+        read_recordings(tmp_path / "two.csv")
+
+
+def test_windows_know_the_stretch_they_begin_in(tmp_path):
+    """Windows of 20 frames: those that begin within the same 20 are one stretch, in each recording."""
+    for name, people in (("a", 1), ("b", 15)):
+        rows = [f"{f} {p} {f} {p}" for f in range(50) for p in range(people)]
+        (tmp_path / f"{name}.txt").write_text("\n".join(rows))
+    a, b = (windows(r, past=8, future=12, agents=12) for r in read_recordings(tmp_path))
+    assert np.unique(a.stretches, return_counts=True)[1].tolist() == [20, 11]
+    assert np.unique(b.stretches, return_counts=True)[1].tolist() == [40, 22]  # two neighbourhoods a window
+    both = join([a, b, a.mirrored()])
+    assert np.unique(both.stretches, return_counts=True)[1].tolist() == [20, 11, 40, 22, 20, 11]
+    assert np.array_equal(both.take(slice(40, 60)).stretches, both.stretches[40:60])
+    assert np.array_equal(simulate(3, seed=0).stretches, [0, 1, 2])

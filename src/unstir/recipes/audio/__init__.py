@@ -10,6 +10,7 @@ DOMAIN = Domain(
     recipes={"audio": settings, "spoken-digits": speech.settings, "waveforms": waveforms.settings},
     load=load,
     check=check,
+    on_data=True,
     measure=measure,
     panels=panels,
     files={".wav": write_sound, ".flac": write_sound, ".png": write_picture},

@@ -6,37 +6,30 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from unstir.recipes.audio.extra import needs
 from unstir.recipes.audio.mel import Mel, Waves
+from unstir.recipes.gaussian import gaussian_samples
 from unstir.recipes.splits import Splits
 
 
 def gaussian_events(splits: Splits, labels: Sequence[int], *, seed: int = 0) -> NDArray[np.float32]:
-    r"""Samples of each class's Gaussian, with the mean and covariance of its training events.
-
-    With n centred events :math:`d_i` and independent standard normal :math:`z_i`,
-    :math:`\mu + \sum_i z_i d_i / \sqrt{n}` has the sample covariance exactly, and none is ever built.
+    """Samples of each class's Gaussian, with the mean and covariance of its training events.
 
     Args:
         splits: labelled.
         labels: a class for each sample.
-        seed: of the normal numbers.
+        seed: of the samples; sample i of a seed and a class is the same whatever the others are.
 
     Returns:
         (n, *event), within the bounds of the data.
     """
-    x, known = np.asarray(splits.train.x, dtype=np.float32), np.asarray(splits.train.labels)
-    rng = np.random.default_rng(seed)
-    result = np.empty((len(labels), *x.shape[1:]), np.float32)
-    for label in sorted(set(labels)):
-        own = x[known == label]
-        wanted = np.flatnonzero(np.asarray(labels) == label)
-        mean = own.mean(axis=0)
-        z = rng.standard_normal((len(wanted), len(own)), dtype=np.float32) / np.sqrt(np.float32(len(own)))
-        result[wanted] = mean + np.tensordot(z, own - mean, axes=1)
-    return result if splits.bounds is None else result.clip(*splits.bounds)
+    x = torch.from_numpy(np.asarray(splits.train.x, dtype=np.float32))
+    owners = torch.from_numpy(np.asarray(splits.train.labels))
+    drawn = gaussian_samples(x, owners, torch.tensor(list(labels)), len(labels), seed).numpy()
+    return drawn if splits.bounds is None else drawn.clip(*splits.bounds)
 
 
 def least_squares_waves(mel: Mel, logmel: NDArray[Any]) -> Waves:

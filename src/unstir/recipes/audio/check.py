@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 
 import numpy as np
 
 from unstir.model import Model
+from unstir.notice import Notice
 from unstir.recipes.audio.data import load, settings
 from unstir.recipes.audio.instruments import InstrumentJudge
 from unstir.recipes.audio.mel import Waves
-from unstir.recipes.audio.metrics import JUDGED, Ear, note_numbers, vocoder_error
+from unstir.recipes.audio.metrics import COMPONENTS, JUDGED, Ear, note_numbers, vocoder_error
 from unstir.recipes.audio.notes import make_notes
 from unstir.recipes.audio.options import AudioOptions, options_of
 from unstir.recipes.audio.recordings import read_halves
@@ -91,6 +93,13 @@ def _distance(
 ) -> dict[str, Number]:
     """How far samples are from held-out recordings, whatever they are recordings of."""
     n = min(n, len(splits.heldout), len(splits.train))
+    if n <= COMPONENTS:
+        warnings.warn(
+            f"{n} held-out sounds are too few for a Fréchet distance, which takes {COMPONENTS + 1}",
+            Notice,
+            stacklevel=2,
+        )
+        return {}
     train, heldout = (
         sound.waves(np.asarray(take(half, evenly(n, len(half))).x)) for half in (splits.train, splits.heldout)
     )

@@ -73,7 +73,7 @@ def load(data: DataSettings) -> Splits:
 
 
 def _make(data: DataSettings, options: AudioOptions) -> tuple[Waves, NDArray[np.int64], tuple[str, ...]]:
-    mel, n = options.mel, data.limit or options.notes
+    mel, n = options.mel, min(data.limit or options.notes, options.notes)
     waves, labels, _ = make_notes(n, options.keys, mel.samples, mel.rate, seed=data.seed)
     return waves, labels, tuple(key_name(key) for key in options.keys)
 

@@ -22,7 +22,8 @@ from unstir.recipes.domain import Options
 from unstir.recipes.numbers import Number, bootstrap_mean, proportion
 from unstir.recipes.splits import Splits
 
-_COMPONENTS = 32
+COMPONENTS = 32
+"""Of the spectrogram, in which sets of sounds are compared."""
 NOTES = 240
 """Notes that are drawn and judged, unless another number is asked for."""
 JUDGED = 60
@@ -93,9 +94,18 @@ class Ear:
 
     @classmethod
     def of(cls, mel: Mel, train: Waves, heldout: Waves) -> Ear:
-        """From training and held-out sounds (n, samples); as many of each are compared as are held out."""
+        """From training and held-out sounds (n, samples); as many of each are compared as are held out.
+
+        Raises:
+            ValueError: for too few of them.
+        """
+        if min(len(train), len(heldout)) <= COMPONENTS:
+            raise ValueError(
+                f"a Fréchet distance in {COMPONENTS} components needs at least {COMPONENTS + 1} training and "
+                f"held-out sounds, got {len(train)} and {len(heldout)}"
+            )
         known = torch.from_numpy(mel.analyse(train))
-        features = PCAFeatures.fit(known, _COMPONENTS)
+        features = PCAFeatures.fit(known, COMPONENTS)
         other = torch.from_numpy(mel.analyse(heldout))
         return cls(mel, features, features.features(other), features.features(known[: len(heldout)]))
 
@@ -110,8 +120,8 @@ class Ear:
             self.distance(waves),
             baseline=None if baseline is None else self.distance(baseline),
             reference=1.0,
-            meaning=f"Fréchet distance of {len(waves)} sounds to held-out ones in {_COMPONENTS} components "
-            "of the spectrogram, over the one of training sounds to them",
+            meaning=f"Fréchet distance of {len(waves)} sounds to held-out ones in {self.heldout.shape[1]} "
+            "components of the spectrogram, over the one of training sounds to them",
         )
 
 

@@ -81,7 +81,8 @@ def _drawn(model: Model, options: Options) -> tuple[Waves, list[str]]:
     names = model.config.classes
     if options.label is not None:
         n = options.n or 4
-        labels: list[int] | None = [model.class_number(options.label)] * n
+        none = options.label == "none" and "none" not in names
+        labels: list[int] | None = [-1 if none else model.class_number(options.label)] * n
     else:
         n = options.n or len(names) or 8
         labels = classes_in_turn(model, n)

@@ -26,7 +26,7 @@ from unstir.recipes.audio.task import classes_in_turn, draw_events
 from unstir.recipes.domain import Options, Plan
 from unstir.recipes.numbers import Number, mean_of, proportion
 from unstir.recipes.settings import RunSettings
-from unstir.recipes.splits import Splits
+from unstir.recipes.splits import Splits, evenly
 
 WEIGHTS = (0.0, 1.0, 2.0)
 """Weights of guidance that are measured: epsilon = (1 + w) conditional - w unconditional."""
@@ -139,7 +139,8 @@ def listener(splits: Splits, options: AudioOptions, *, seed: int = 0) -> Listene
         seed=seed,
         shift=0.05,
     )
-    originals = np.flatnonzero(unseen & (np.arange(len(events)) % copies == 0))[: len(heard)]
+    originals = np.flatnonzero(unseen & (np.arange(len(events)) % copies == 0))
+    originals = originals[evenly(len(heard), len(originals))]
     features = judge.features(after_vocoder(options, events[originals]))
     return Listener(judge, options, judge.features(heard), features)
 
@@ -227,7 +228,8 @@ def heard_numbers(
     share = float((who.judge.predict(baseline) == torch.tensor(labels)).double().mean())
     away = frechet_distance(who.heldout, who.judge.features(baseline))
     real, ceiling = who.real_distance, who.judge.accuracy
-    about = f"of {size} samples of all classes, after the vocoder"
+    about = f"of {sets * size} samples of all classes, after the vocoder"
+    apart = f"mean of {sets} sets of {size} samples of all classes, after the vocoder"
     numbers = {
         "word_judge": Number(
             ceiling,
@@ -249,6 +251,6 @@ def heard_numbers(
             1.0,
             ends,
             "Fréchet distance to the held-out recordings in the judge's features, over the one between two "
-            f"sets of real recordings ({real:.3g}), {about}",
+            f"sets of real recordings ({real:.3g}), {apart}",
         )
     return numbers

@@ -68,6 +68,8 @@ def draw_events(
 ) -> torch.Tensor:
     """As `generate`, before the vocoder: (n, *event) in data units."""
     count = n if n is not None else 1 if labels is None else len(labels)
+    if labels is None and guidance:
+        raise ValueError("guidance is towards a class, and none is asked for")
     return model.sample(
         count,
         condition={} if labels is None else {"label": list(labels)},

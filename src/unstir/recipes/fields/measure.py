@@ -74,7 +74,9 @@ def held_out(data: DataSettings) -> Held:
     """The pairs of a run, as both fields whatever its mode."""
     splits = load(data)
     options = options_of(data)
-    train, heldout = _pairs(splits.train, PAIRS), _pairs(splits.heldout, None)
+    # Jointly, the training pairs come ``draws`` times over, with other known entries.
+    different = len(splits.train) // (options.draws if options.mode == "joint" else 1)
+    train, heldout = _pairs(splits.train, min(PAIRS, different)), _pairs(splits.heldout, None)
     first = splits.train.conditions["source"].shape[0] if options.mode == "conditional" else 1
     return Held(train, heldout, options, first, data.path is None)
 
@@ -142,7 +144,7 @@ def sensor_numbers(model: Model, held: Held, options: Options) -> dict[str, Numb
             meaning=f"share of the {name} field within its central 90 % intervals",
         )
         numbers[f"sensors_{name}_error_over_deviation"] = Number(
-            honest.deviation_ratio,
+            honest.error_over_deviation,
             reference=1.0,
             meaning=f"error of the {name} field over the samples' own deviation; above 1 is too sure",
         )

@@ -39,14 +39,14 @@ class Honesty:
         error: mean over the cases of the relative error of the posterior mean.
         coverage: share of the truths' cells within their central intervals.
         level: that the intervals were asked to cover.
-        deviation_ratio: root mean square of the error over that of the samples' deviation (with their number
-            accounted for, `guidance.Summary.deviation_ratio`); 1 if honest, above 1 if too sure.
+        error_over_deviation: root mean square of the error over that of the samples' deviation (with their
+            number accounted for, `guidance.Summary.deviation_ratio`); 1 if honest, above 1 if too sure.
     """
 
     error: float
     coverage: float
     level: float
-    deviation_ratio: float
+    error_over_deviation: float
 
 
 def honesty(samples: Sequence[Tensor], truths: Tensor, channel: int, level: float = 0.9) -> Honesty:

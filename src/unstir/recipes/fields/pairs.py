@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unstir.extras import needed
+from unstir.recipes.reading import damaged, reading
 from unstir.recipes.zarr_store import array_headers, refuse_pickle
 
 PAIRS = (
@@ -96,12 +97,12 @@ def _names(place: Path, there: list[str], first: str | None, second: str | None)
 
 
 def _read_npz(place: Path) -> Mapping[str, NDArray[np.generic]]:
-    try:
-        with np.load(place, allow_pickle=False) as file:
-            return {name: file[name] for name in file.files}
-    except (OSError, EOFError, ValueError, zipfile.BadZipFile) as error:
-        reason = " ".join(str(error).split())
-        raise ValueError(f"{place} cannot be read as arrays ({reason})") from error
+    if not zipfile.is_zipfile(place):
+        raise damaged(place, ValueError("no zip archive of arrays"))
+    with reading(place), np.load(place, allow_pickle=False) as file:
+        arrays = {name: file[name] for name in file.files}
+    # Axes' coordinates have one dimension and are no fields.
+    return {name: array for name, array in arrays.items() if array.ndim >= _MINIMUM}
 
 
 def _read_hdf(place: Path) -> Mapping[str, NDArray[np.generic]]:
@@ -112,16 +113,11 @@ def _read_hdf(place: Path) -> Mapping[str, NDArray[np.generic]]:
     found: dict[str, NDArray[np.generic]] = {}
 
     def visit(name: str, item: object) -> None:
-        # Axes' coordinates have one dimension and are no fields.
         if isinstance(item, h5py.Dataset) and item.ndim >= _MINIMUM:
             found[name] = item[()]
 
-    try:
-        with h5py.File(place, "r") as file:
-            file.visititems(visit)
-    except OSError as error:
-        reason = " ".join(str(error).split())
-        raise ValueError(f"{place} cannot be read as HDF5 ({reason}); it is damaged") from error
+    with reading(place), h5py.File(place, "r") as file:
+        file.visititems(visit)
     return found
 
 
@@ -130,27 +126,25 @@ def _read_zarr(place: Path) -> Mapping[str, NDArray[np.generic]]:
         import zarr
     except ModuleNotFoundError:
         raise needed("zarr", "formats") from None
-    try:
+    with reading(place):
         headers = array_headers(place)
-    except (OSError, ValueError) as error:
-        raise ValueError(f"{place} cannot be read as a zarr group ({error})") from error
     for name, header in headers.items():
         refuse_pickle(place, name, header)
-    try:
+    with reading(place):
         group = zarr.open_group(str(place), mode="r", use_consolidated=False)
-        members = dict(group.members(max_depth=None))
-    except (OSError, ValueError, KeyError) as error:
-        reason = " ".join(str(error).split())
-        raise ValueError(f"{place} cannot be read as a zarr group ({reason})") from error
-    arrays = {
-        name: item for name, item in members.items() if isinstance(item, zarr.Array) and name in headers
-    }
-    return {name: np.asarray(item[:]) for name, item in sorted(arrays.items()) if item.ndim >= _MINIMUM}
+        arrays = {
+            name: item
+            for name, item in sorted(group.members(max_depth=None))
+            if isinstance(item, zarr.Array) and name in headers and item.ndim >= _MINIMUM
+        }
+        return {name: np.asarray(item[:]) for name, item in arrays.items()}
 
 
 def _numbers(place: Path, name: str, array: NDArray[np.generic]) -> Fields:
     if not (np.issubdtype(array.dtype, np.number) or array.dtype == np.bool_) or np.iscomplexobj(array):
         raise ValueError(f"{name!r} in {place} holds {array.dtype}; fields are real numbers")
+    if array.size == 0:
+        raise ValueError(f"{name!r} in {place} is empty, of shape {array.shape}")
     with np.errstate(over="ignore"):  # becomes infinite, and is told below
         values = array.astype(np.float32)
     bad = ~np.isfinite(values).reshape(len(values), -1).all(axis=1)

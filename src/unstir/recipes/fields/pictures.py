@@ -100,22 +100,21 @@ def posterior_sheet(
     Args:
         truth: (channels, *space), one or two axes of space; of three the middle slice is shown.
         seen: the sensors, drawn as circles on the truth of the fields that they are in.
-        samples: (n, channels, *space).
+        samples: (n, channels, *space); of a single one no deviation is drawn.
         names: of the two fields.
         exact: the exact posterior.
         first: channels of the first field.
     """
     rows = []
     for name, channel in zip(names, (0, first), strict=True):
-        x = samples[:, channel]
-        limits, spread = _limits(truth[channel]), (0.0, float(x.std(0).max()))
+        x, limits = samples[:, channel], _limits(truth[channel])
         row = [(f"true {name}", truth[channel], limits), ("mean", x.mean(0), limits)]
+        wide = [] if len(x) < 2 else [("deviation", x.std(0))]  # one sample has none
         if exact is not None:
             row.append(("exact mean", exact.mean[channel], limits))
-            spread = (0.0, max(spread[1], float(exact.deviation[channel].max())))
-        row.append(("deviation", x.std(0), spread))
-        if exact is not None:
-            row.append(("exact deviation", exact.deviation[channel], spread))
+            wide.append(("exact deviation", exact.deviation[channel]))
+        most = max((float(each.max()) for _, each in wide), default=0.0)
+        row += [(title, each, (0.0, most)) for title, each in wide]
         rows.append(row)
     return sheet(rows, sensors=[seen.known[0], seen.known[first]])
 

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from unstir.guidance.summary import Summary, summarise
 from unstir.model import Model
+from unstir.recipes.fields.known import KINDS
 from unstir.recipes.fields.methods import (
     LEARNED,
     ExactModel,
@@ -86,8 +87,9 @@ def infer(
 
     Raises:
         ValueError: for neither sensors nor an equation, sensors outside the grid, a residual of the wrong
-            shape, an unknown method or option of it, or "learned" for what the model was not trained for.
+            shape, an unknown method or option of it, or what the model was not trained for.
     """
+    _check_joint(model)
     event = event_of(model)
     seen = None if sensors is None else sensors.on(event)
     learned = model if isinstance(model, Model) and "known" in model.config.conditions else None
@@ -104,8 +106,12 @@ def infer(
         wrong = _trained_for(learned, seen)
         if wrong:
             raise ValueError(wrong)
+        other = sorted(set(options) - {"solver"})
+        if other:
+            raise ValueError(f"the method learned has no option {other[0]!r}; it has solver")
         solution = learned.solve(n, condition={"known": seen.event[0]}, seed=seed, steps=steps, **options)
         return Inference(solution.x, method, solution.nfe)
+    _check_taught(model, "nothing", "be guided")
     if equation is not None and method == "mmps":
         options.setdefault("iterations", _EQUATION_ITERATIONS)
     way = find_method(method, model)
@@ -140,7 +146,8 @@ def solve(
         (batch, channels, *space) in data units.
 
     Raises:
-        ValueError: for a field of another shape or that is not finite, or an unknown method.
+        ValueError: for a field of another shape or that is not finite, an unknown method, or one that the
+            model was not trained for.
     """
     c, space = first_channels(model), event_of(model)[1:]
     field = first[:, None] if tuple(first.shape[1:]) == space and c == 1 else first
@@ -156,8 +163,9 @@ def solve(
         )
     rows = field.repeat_interleave(n, dim=0)
     conditions = model.config.conditions if isinstance(model, Model) else {}
-    if method in (None, LEARNED) and conditions:
+    if conditions and method in ((None, LEARNED) if _taught(model, "first") else (LEARNED,)):
         assert isinstance(model, Model)
+        _check_taught(model, "first", "solve by itself")
         name = "source" if "source" in conditions else "known"
         if name == "known":
             rest = torch.full((len(rows), event_of(model)[0] - c, *space), torch.nan)
@@ -167,6 +175,8 @@ def solve(
     else:
         if method == LEARNED:
             raise ValueError("an exact model has learned nothing; use the method mmps, pigdm or dps")
+        _check_joint(model)
+        _check_taught(model, "nothing", "be guided")
         second = _held(model, rows, noise, method or "mmps", steps, seed)[:, c:]
     return second.reshape(len(field), n, *second.shape[1:]).mean(1)
 
@@ -192,12 +202,36 @@ def _held(
     return torch.cat(parts)
 
 
+def _check_joint(model: Model | ExactModel) -> None:
+    if isinstance(model, Model) and "source" in model.config.conditions:
+        raise ValueError(
+            "this model knows the second field only (data.options.mode=conditional): it solves by its own "
+            "condition and infers nothing; train one of both fields for that"
+        )
+
+
+def _taught(model: Model | ExactModel, kind: str) -> bool:
+    """Whether a model was trained with that known (`known.KINDS`); what does not say so was."""
+    if not isinstance(model, Model) or "known" not in model.config.conditions:
+        return True
+    options = model.about.get("settings", {}).get("data", {}).get("options", {})
+    return "shares" not in options or bool(options["shares"][KINDS.index(kind)] > 0)
+
+
+def _check_taught(model: Model | ExactModel, kind: str, verb: str) -> None:
+    if not _taught(model, kind):
+        told = "nothing known" if kind == "nothing" else f"the {kind} field known"
+        raise ValueError(
+            f"this model was never trained with {told} (data.options.shares), so it cannot {verb}"
+        )
+
+
 def _trained_for(model: Model | None, seen: Seen | None) -> str | None:
     """Why a model with the condition ``known`` cannot be asked about sensors, or None."""
     assert model is not None
     assert seen is not None
     stored = model.about.get("settings", {}).get("data", {}).get("options", {})
-    if "shares" in stored and stored["shares"][1] == 0:
+    if not _taught(model, "sensors"):
         return "this model was not trained on sensors; use the method mmps, pigdm or dps"
     trained = float(stored.get("noise", 0.1))
     levels = seen.internal(model.scaling).noise

@@ -82,8 +82,8 @@ def measure(model: Model, chosen: RunSettings, options: Options) -> dict[str, Nu
     numbers = metrics.outcome(runs, mean, _demonstrator())
     return (
         numbers
-        | metrics.cost(model, executed=own.executed)
-        | metrics.steering(model, n=n, seed=options.seed, executed=own.executed)
+        | metrics.cost(model, steps=options.steps, executed=own.executed)
+        | metrics.steering(model, n=n, steps=options.steps, seed=options.seed, executed=own.executed)
     )
 
 
@@ -127,7 +127,7 @@ def groups_of(model: Model, chosen: RunSettings, options: Options) -> Named:
     if chosen.data.path is not None:
         raise ValueError(
             "films are of the maze, and this policy was trained on other demonstrations; let it act in its "
-            "own environment with unstir.recipes.policy.Policy, or write its plans as .npy"
+            "own environment with unstir.recipes.policy.Policy"
         )
     own, n = options_of(chosen.data), options.n or _SHOWN
     planner = DiffusionPlanner(model, steps=options.steps)
@@ -148,7 +148,9 @@ def panels(model: Model, chosen: RunSettings, options: Options) -> list[Panel]:
         "mean of 32 plans estimates E[plan | observations], which cloning would learn."
     )
     executed = options_of(chosen.data).executed
-    steered = steering_picture(model, n=options.n or _SHOWN, seed=options.seed, executed=executed)
+    steered = steering_picture(
+        model, n=options.n or _SHOWN, steps=options.steps, seed=options.seed, executed=executed
+    )
     steering = (
         "Above, two obstacles that training never saw: where unguided and guided episodes end. Below, the "
         "ball's way under plans from the start, asked to end at the dots; the colour says in which half the "

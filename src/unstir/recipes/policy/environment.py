@@ -57,12 +57,14 @@ def stack(history: Sequence[Observation], observed: int) -> dict[str, NDArray[np
         height, width), in their own units.
 
     Raises:
-        ValueError: for an empty history.
+        ValueError: for an empty history, or one without the name ``observation``.
     """
     if not history:
         raise ValueError("a policy acts on what it has seen, and there is no observation yet")
     last = list(history[-observed:])
     last = [last[0]] * (observed - len(last)) + last
+    if any("observation" not in each for each in last):
+        raise ValueError(f"an observation has the name 'observation', got {' and '.join(last[0]) or 'none'}")
     conditions = {"observation": np.stack([o["observation"] for o in last], axis=-1).astype(np.float32)}
     if "image" in last[0]:
         conditions["image"] = np.concatenate([o["image"] for o in last], axis=0).astype(np.float32)

@@ -17,9 +17,10 @@ from numpy.typing import NDArray
 from unstir.extras import needed
 from unstir.files import read_json
 from unstir.recipes.policy.episodes import Episodes
-from unstir.recipes.policy.keys import ReplaySettings, damaged, joined, names_of, need, reading, shortened
+from unstir.recipes.policy.keys import ReplaySettings, joined, names_of, need, shortened
 from unstir.recipes.policy.lerobot_video import read_videos
 from unstir.recipes.policy.pictures import decoded
+from unstir.recipes.reading import damaged, reading
 
 _INDEX = ("episode_index", "frame_index")
 _SUCCESS = "next.success"

@@ -16,8 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unstir.extras import needed
-from unstir.recipes.policy.keys import reading
 from unstir.recipes.policy.pictures import as_pictures
+from unstir.recipes.reading import reading
 
 _PATH = "videos/{video_key}/chunk-{chunk_index:03d}/file-{file_index:03d}.mp4"
 _FIELDS = ("chunk_index", "file_index", "from_timestamp")

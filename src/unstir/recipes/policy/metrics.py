@@ -119,9 +119,10 @@ def latency(planner: Model | Planner, *, executed: int = 8, plans: int = 20) -> 
     return Latency(float(np.median(thinking)) * each, float(np.median(moving)) * each)
 
 
-def cost(model: Model, *, executed: int = 8) -> dict[str, Number]:
+def cost(model: Model, *, steps: int | None = None, executed: int = 8) -> dict[str, Number]:
     """Evaluations of the network for a plan, and the time for an action."""
-    planner, careful = DiffusionPlanner(model), DiffusionPlanner(model, steering=wary())
+    planner = DiffusionPlanner(model, steps=steps)
+    careful = DiffusionPlanner(model, steps=steps, steering=wary())
     times, steered = latency(planner, executed=executed), latency(careful, executed=executed, plans=10)
     return {
         "evaluations": Number(
@@ -146,16 +147,25 @@ def wary() -> Steering:
     return costing(clear_of(keep), path=ball_path)
 
 
-def steering(model: Model, *, n: int = EPISODES, seed: int = 0, executed: int = 8) -> dict[str, Number]:
+def steering(
+    model: Model, *, n: int = EPISODES, steps: int | None = None, seed: int = 0, executed: int = 8
+) -> dict[str, Number]:
     """What guidance adds to a trained policy: obstacles it never saw, and plans that end where asked.
 
     The baseline is the same policy without guidance.
     """
-    options = {"n": n, "seed": seed, "executed": executed}
-    guided = episodes(DiffusionPlanner(model, steering=wary()), obstacles=OBSTACLES, **options)
-    plain = episodes(model, obstacles=OBSTACLES, **options)
+    guided, plain = (
+        episodes(
+            DiffusionPlanner(model, steps=steps, steering=wish),
+            obstacles=OBSTACLES,
+            n=n,
+            seed=seed,
+            executed=executed,
+        )
+        for wish in (wary(), None)
+    )
     share, interval = proportion(sum(r.success for r in guided), n)
-    asked, free = goal_plans(model, n=n, seed=seed), goal_plans(model, n=n, seed=seed, steered=False)
+    asked, free = (goal_plans(model, n=n, steps=steps, seed=seed, steered=s) for s in (True, False))
     return {
         "past_obstacles": Number(
             share,
@@ -196,7 +206,9 @@ class GoalPlans:
     walls: float
 
 
-def goal_plans(model: Model, *, n: int = EPISODES, seed: int = 0, steered: bool = True) -> GoalPlans:
+def goal_plans(
+    model: Model, *, n: int = EPISODES, steps: int | None = None, seed: int = 0, steered: bool = True
+) -> GoalPlans:
     """Plans from the start to where demonstrators were sent after as many actions, on either route.
 
     The demonstrations are not those of the training, and neither are the starts.
@@ -209,7 +221,7 @@ def goal_plans(model: Model, *, n: int = EPISODES, seed: int = 0, steered: bool 
     first = np.concatenate([[0], done.ends[:-1]])
     goals = torch.from_numpy(done.actions[np.minimum(first + horizon - observed, done.ends - 1)])
     wish = ends_at(goals, GOAL_SPREAD) if steered else None
-    plans = DiffusionPlanner(model, steering=wish).plan({"observation": seen}, seed, 0)
+    plans = DiffusionPlanner(model, steps=steps, steering=wish).plan({"observation": seen}, seed, 0)
     paths = ball_path(plans, {"observation": seen}).transpose(1, 2).double().numpy()
     error = float((plans[:, :, -1] - goals).square().sum(dim=1).mean().sqrt())
     return GoalPlans(paths, goals.double().numpy(), error, float(is_wall(paths).any(axis=1).mean()))

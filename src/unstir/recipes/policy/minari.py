@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 
 from unstir.extras import needed
 from unstir.recipes.policy.episodes import Episodes
-from unstir.recipes.policy.keys import ReplaySettings, joined, names_of, need, reading, shortened
+from unstir.recipes.policy.keys import ReplaySettings, joined, names_of, need, shortened
 from unstir.recipes.policy.pictures import Part, gathered
+from unstir.recipes.reading import reading
 
 _PLACES = ("main_data.hdf5", "data/main_data.hdf5")
 _GOALS = ("observation", "desired_goal")

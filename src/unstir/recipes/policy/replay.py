@@ -9,11 +9,12 @@ from pathlib import Path
 import numpy as np
 
 from unstir.recipes.policy.episodes import Episodes, first_ends
-from unstir.recipes.policy.keys import ReplaySettings, joined, names_of, need, reading, shortened
+from unstir.recipes.policy.keys import ReplaySettings, joined, names_of, need, shortened
 from unstir.recipes.policy.lerobot import is_lerobot, read_lerobot
 from unstir.recipes.policy.minari import is_minari, read_minari
 from unstir.recipes.policy.pictures import as_pictures
 from unstir.recipes.policy.zarr_buffer import is_zarr, read_zarr
+from unstir.recipes.reading import reading
 
 
 @dataclass(frozen=True)

@@ -19,27 +19,36 @@ if TYPE_CHECKING:
 
 
 def steering_picture(
-    model: Model, *, n: int = 20, seed: int = 0, executed: int = 8, cell: int = 22
+    model: Model,
+    *,
+    n: int = 20,
+    steps: int | None = None,
+    seed: int = 0,
+    executed: int = 8,
+    cell: int = 22,
 ) -> Image.Image:
     """Two rows: episodes in a maze with obstacles, and plans that are asked to end at goals.
 
     Args:
         model: a policy for the maze.
         n: episodes, and plans.
+        steps: of the solver; the model's own by default.
         seed: of both.
         executed: actions done of each plan.
         cell: pixels for a cell of the maze.
     """
     planners = {
-        "Unguided": DiffusionPlanner(model),
-        "Guided round obstacles": DiffusionPlanner(model, steering=metrics.wary()),
+        "Unguided": DiffusionPlanner(model, steps=steps),
+        "Guided round obstacles": DiffusionPlanner(model, steps=steps, steering=metrics.wary()),
     }
     runs = [
         (title, metrics.episodes(p, n=n, seed=seed, executed=executed, obstacles=metrics.OBSTACLES))
         for title, p in planners.items()
     ]
     above = routes_picture(runs, metrics.OBSTACLES, cell=cell)
-    plans = [metrics.goal_plans(model, n=n, seed=seed, steered=steered) for steered in (False, True)]
+    plans = [
+        metrics.goal_plans(model, n=n, steps=steps, seed=seed, steered=steered) for steered in (False, True)
+    ]
     names = ("Unguided plans", "Plans guided to goals")
     titles = [f"{name}: {p.error:.2f} cells away" for name, p in zip(names, plans, strict=True)]
     below = beside([_goals(p, cell) for p in plans], titles)

@@ -95,6 +95,12 @@ class DiffusionPlanner:
         """Of the network for the last plan, all candidates together."""
 
     def plan(self, conditions: Mapping[str, Tensor], seed: int, first: int) -> Tensor:
+        """As `Planner.plan`.
+
+        Raises:
+            ValueError: for what the model sees but is not given, unless it was trained without it as well.
+        """
+        self._check_seen(conditions)
         n, k = len(conditions["observation"]), self.candidates
         every = {name: value.repeat_interleave(k, dim=0) for name, value in conditions.items()}
         draw = partial(
@@ -122,6 +128,15 @@ class DiffusionPlanner:
         price = wish.cost(guided.x) + moved / (2.0 * _TRUST**2)
         best = price.view(n, k).argmin(dim=1) + k * torch.arange(n)
         return guided.x[best]
+
+    def _check_seen(self, conditions: Mapping[str, Tensor]) -> None:
+        if self.model.denoiser.unconditional:
+            return
+        for name in self.model.config.conditions:
+            if name not in conditions:
+                raise ValueError(f"this policy sees {name!r}, too, and was never trained without it")
+            if not bool(conditions[name].isfinite().all()):
+                raise ValueError(f"the policy's {name!r} is finite, got a number that is not")
 
 
 def lengths_of(model: Model) -> tuple[int, int]:
@@ -200,7 +215,8 @@ class Policy:
             observation: by name, or (obs_dim,) if the model sees nothing else.
 
         Raises:
-            ValueError: for an observation of another shape than the demonstrations'.
+            ValueError: for an observation of another shape than the demonstrations', one that is not finite,
+                or none where the policy sees one.
         """
         seen = observation if isinstance(observation, Mapping) else {"observation": observation}
         action: NDArray[np.float32] = self.act_many([seen])[0]

@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 
 from unstir.extras import needed
 from unstir.recipes.policy.episodes import Episodes, first_ends
-from unstir.recipes.policy.keys import ReplaySettings, damaged, joined, names_of, need, reading, shortened
+from unstir.recipes.policy.keys import ReplaySettings, joined, names_of, need, shortened
 from unstir.recipes.policy.pictures import Part, gathered
+from unstir.recipes.reading import damaged, reading
 from unstir.recipes.zarr_store import Headers, array_headers, check_header, say_what_is_missing
 
 _ROWS = 256

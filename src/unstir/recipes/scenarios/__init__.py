@@ -12,6 +12,7 @@ DOMAIN = Domain(
     recipes={"scenarios": default.settings, "eth-ucy": recorded.settings},
     load=load,
     check=check,
+    on_data=True,
     measure=measure,
     panels=panels,
     files=FILES,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from unstir.recipes.numbers import Number
 from unstir.recipes.scenarios.default_check import (
@@ -40,10 +40,11 @@ def measure(model: Model, settings: RunSettings, options: Options) -> dict[str, 
         raise ValueError("scenes are not guided by a class: leave guidance and label out")
     if settings.data.path is not None:
         return track_numbers(model, settings.data, seed=options.seed, n=options.n, steps=options.steps)
+    sampled: dict[str, Any] = {"seed": options.seed, "steps": options.steps}
     train, heldout = scenes_for(settings.data)
     scenes = heldout.take(slice(0, options.n))
     return (
-        rare_numbers([measured(model, scenes, train, seed=options.seed)])
-        | collision_number([model], scenes, train, seed=options.seed)
-        | forecast_number([model], scenes, train, seed=options.seed)
+        rare_numbers([measured(model, scenes, train, **sampled)])
+        | collision_number([model], scenes, train, **sampled)
+        | forecast_number([model], scenes, train, **sampled)
     )

@@ -82,7 +82,9 @@ def validity_numbers(found: Sequence[Rates]) -> dict[str, Number]:
     return result | peaks
 
 
-def measured(model: Model, scenes: Scenes, train: Scenes, *, seed: int = 0) -> dict[str, Rates]:
+def measured(
+    model: Model, scenes: Scenes, train: Scenes, *, seed: int = 0, steps: int | None = None
+) -> dict[str, Rates]:
     """Every event that some held-out scene fits, with and without guidance.
 
     Args:
@@ -90,12 +92,13 @@ def measured(model: Model, scenes: Scenes, train: Scenes, *, seed: int = 0) -> d
         scenes: held out.
         train: those whose speeds and accelerations are the range.
         seed: of the samples.
+        steps: of the solver; the model's own by default.
     """
     ranges = Ranges.of(train)
     found = {}
     for name in EVENTS:
         with suppress(NoScene):
-            found[name] = rates(model, name, scenes, ranges, seed=seed)
+            found[name] = rates(model, name, scenes, ranges, seed=seed, steps=steps)
     return found
 
 
@@ -108,7 +111,7 @@ def rare_numbers(found: Sequence[dict[str, Rates]]) -> dict[str, Number]:
 
 
 def collision_number(
-    models: Sequence[Model], scenes: Scenes, many: Scenes, *, seed: int = 0
+    models: Sequence[Model], scenes: Scenes, many: Scenes, *, seed: int = 0, steps: int | None = None
 ) -> dict[str, Number]:
     """Share of the sampled scenes in which bodies overlap, beside that of the data.
 
@@ -119,12 +122,13 @@ def collision_number(
         scenes: held out, one future is sampled of each.
         many: more scenes, for the data's rate.
         seed: of the samples.
+        steps: of the solver; the model's own by default.
     """
     kinds = torch.from_numpy(scenes.kinds).long()
 
     def share(apart: bool) -> tuple[int, int]:
         touched = [
-            touching(rare.sample_scenes(m, scenes, apart=apart, seed=seed), kinds, scenes.past)
+            touching(rare.sample_scenes(m, scenes, apart=apart, seed=seed, steps=steps), kinds, scenes.past)
             for m in models
         ]
         return int(torch.cat(touched).sum()), len(models) * len(scenes)
@@ -170,7 +174,7 @@ def token_number(models: Sequence[Model], scenes: Scenes, *, seed: int = 0) -> d
 
 
 def forecast_number(
-    models: Sequence[Model], scenes: Scenes, train: Scenes, *, seed: int = 0
+    models: Sequence[Model], scenes: Scenes, train: Scenes, *, seed: int = 0, steps: int | None = None
 ) -> dict[str, Number]:
     """minADE20 of simulated scenes against constant velocity and noise, which is tuned on training scenes.
 
@@ -179,10 +183,12 @@ def forecast_number(
         scenes: held out.
         train: for the baseline's noise.
         seed: of the samples.
+        steps: of the solver; the model's own by default.
     """
     straight = tuned(train)
     best = float(best_of(straight.forecast(scenes, 20, seed=seed), scenes).ade.mean())
-    errors = [float(best_of(forecasts(model, scenes, 20, seed=seed), scenes).ade.mean()) for model in models]
+    drawn = [forecasts(model, scenes, 20, seed=seed, steps=steps) for model in models]
+    errors = [float(best_of(futures, scenes).ade.mean()) for futures in drawn]
     value, interval = mean_of(errors)
     what = "metres, best of 20 for each agent; baseline: constant velocity and noise"
     return {"min_ade20": Number(value, f"< {best:.4g}", best, None, interval, what)}

@@ -77,7 +77,8 @@ def near_miss(kinds: Tensor, first: Tensor, second: Tensor, *, past: int) -> Eve
     ends = torch.tensor(NEAR)[driven.long()]
 
     def value(tracks: Tensor) -> Tensor:
-        return clearance(tracks, kinds, first, second, past=past).amin(1, keepdim=True)
+        who = (each.to(tracks.device) for each in (kinds, first, second))
+        return clearance(tracks, *who, past=past).amin(1, keepdim=True)
 
     return Event(value, ends[:, :1], ends[:, 1:])
 
@@ -92,7 +93,7 @@ def hard_braking(agent: Tensor, *, past: int, dt: float) -> Event:
     """
 
     def value(tracks: Tensor) -> Tensor:
-        own = tracks[torch.arange(len(tracks), device=tracks.device), agent][:, past - 2 :]
+        own = tracks[torch.arange(len(tracks)), agent][:, past - 2 :]
         speed = ((own.diff(dim=1) ** 2).sum(-1) + 1e-8).sqrt() / dt
         falls = speed[:, :-HARD_FRAMES] - speed[:, HARD_FRAMES:]
         return falls.amax(1, keepdim=True) / (HARD_FRAMES * dt)
@@ -119,7 +120,9 @@ def cut_in(tracks: Tensor, changer: Tensor, follower: Tensor, *, past: int) -> E
 
     def value(tracks: Tensor) -> Tensor:
         apart = (tracks[rows, changer] - tracks[rows, follower])[:, -1]
-        return torch.stack([(apart * left).sum(1), (apart * ahead).sum(1) - LENGTH], dim=1)
+        axes = torch.stack([left, ahead], dim=1).to(tracks)
+        aside, along = (apart[:, None] * axes).sum(2).unbind(1)
+        return torch.stack([aside, along - LENGTH], dim=1)
 
     low = torch.tensor([-LANE_HELD, SHORT[0]]).expand(len(tracks), 2)
     high = torch.tensor([LANE_HELD, SHORT[1]]).expand(len(tracks), 2)

@@ -87,26 +87,23 @@ def track_numbers(
         steps: of the solver.
     """
     train, heldout = scenes_for(data)
-    every = len(heldout)
-    heldout = heldout.take(evenly(every if n is None else n, every))
-    # Windows that overlap in time show the same people, and are drawn together for the intervals.
-    together = max(1, (heldout.past + heldout.future) * len(heldout) // every)
+    heldout = heldout.take(evenly(len(heldout) if n is None else n, len(heldout)))
     usual = tuned(train.take(slice(0, None, 10))).forecast(heldout, SAMPLES, seed=seed)
     free = forecasts(model, heldout, FREE, seed=seed, steps=steps)
     ours = forecasts(model, heldout, SAMPLES, seed=seed, steps=steps, apart=APART)
     limited = data.options.get("heldout") in ("zara1", HELD)
     return {
-        **_errors(best_of(ours, heldout), best_of(usual, heldout), together, limited=limited),
+        **_errors(best_of(ours, heldout), best_of(usual, heldout), heldout.stretches, limited=limited),
         **_validity(ours, free, usual, heldout, train),
     }
 
 
-def _errors(ours: BestOf, usual: BestOf, together: int, *, limited: bool) -> dict[str, Number]:
-    """Errors of the best; of so many scenes in a row the agents are not independent."""
+def _errors(ours: BestOf, usual: BestOf, stretches: NDArray[np.int64], *, limited: bool) -> dict[str, Number]:
+    """Errors of the best; scenes of one stretch are drawn together for the intervals."""
     what = f"metres, best of {SAMPLES} for each agent"
     numbers = {}
     for name, field in (("min_ade20", "ade"), ("min_fde20", "fde")):
-        value, interval = bootstrap_mean(getattr(ours, field).tolist(), (ours.scene // together).tolist())
+        value, interval = bootstrap_mean(getattr(ours, field).tolist(), stretches[ours.scene].tolist())
         baseline = float(getattr(usual, field).mean())
         meaning = (
             f"{'mean' if field == 'ade' else 'last'} displacement error, {what}; baseline: constant velocity"
@@ -122,8 +119,7 @@ def _errors(ours: BestOf, usual: BestOf, together: int, *, limited: bool) -> dic
             f"{name} over that of constant velocity with tuned noise",
         )
     for name, field in (("joint_min_ade20", "joint_ade"), ("joint_min_fde20", "joint_fde")):
-        errors = getattr(ours, field)
-        value, interval = bootstrap_mean(errors.tolist(), (np.arange(len(errors)) // together).tolist())
+        value, interval = bootstrap_mean(getattr(ours, field).tolist(), stretches.tolist())
         baseline = float(getattr(usual, field).mean())
         meaning = f"metres, best of {SAMPLES} joint futures of each scene"
         numbers[name] = Number(value, "", baseline, None, interval, meaning)

@@ -22,7 +22,10 @@ def scenes_for(data: DataSettings) -> tuple[Scenes, Scenes]:
         ValueError: if they cannot be used, or an option is wrong.
     """
     if data.path is None and data.name != "tracks":
-        return simulated(parse_settings(SimulationSettings, data.options), data.heldout, data.seed)
+        options = parse_settings(SimulationSettings, data.options)
+        if data.limit is not None:
+            options = options.model_copy(update={"scenes": min(data.limit, options.scenes)})
+        return simulated(options, data.heldout, data.seed)
     train, heldout, gaps = read_scenes(data)
     if gaps is not None:
         warnings.warn(gaps, Notice, stacklevel=2)
@@ -34,8 +37,8 @@ def load(data: DataSettings) -> Splits:
     train, heldout = scenes_for(data)
     modes = None
     if data.path is not None:
-        options = parse_settings(TrackSettings, data.options)
-        modes = options.modes
-        if options.mirror:
+        tracks = parse_settings(TrackSettings, data.options)
+        modes = tracks.modes
+        if tracks.mirror:
             train = join([train, train.mirrored()])
     return halves(train, heldout, modes=modes)

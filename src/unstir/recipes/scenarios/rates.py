@@ -110,7 +110,9 @@ class Rates:
     inside_data: Inside
 
 
-def rates(model: Model, name: str, scenes: Scenes, ranges: Ranges, *, seed: int = 0) -> Rates:
+def rates(
+    model: Model, name: str, scenes: Scenes, ranges: Ranges, *, seed: int = 0, steps: int | None = None
+) -> Rates:
     """Sample a future of each scene that fits the event: guided and held to the range, and neither of both.
 
     Args:
@@ -119,12 +121,13 @@ def rates(model: Model, name: str, scenes: Scenes, ranges: Ranges, *, seed: int 
         scenes: held out, with their futures.
         ranges: of the training scenes.
         seed: of the samples.
+        steps: of the solver; the model's own by default.
     """
     kept, event, members = EVENTS[name][0](scenes)
     kinds = torch.from_numpy(kept.kinds).long()
     data, _ = rare.whole(kept)
-    free = rare.sample_scenes(model, kept, seed=seed)
-    guided = rare.sample_scenes(model, kept, event, ranges=ranges, seed=seed)
+    free = rare.sample_scenes(model, kept, seed=seed, steps=steps)
+    guided = rare.sample_scenes(model, kept, event, ranges=ranges, seed=seed, steps=steps)
     rows = torch.arange(len(kept))[:, None]
     usual = torch.ones_like(members, dtype=torch.bool)
     if event.strained is not None:

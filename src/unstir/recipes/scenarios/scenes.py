@@ -32,6 +32,7 @@ class Scenes:
             have no more frames than these.
         map: (n, segments, 4) line segments x0 y0 x1 y1 in metres, NaN for rows that are not used; or None.
         tokens: (n, agents, length) what is asked of chosen agents, NaN for what is not; or None.
+        start: (n,) frame of a recording at which each scene begins; None for scenes on their own.
 
     Raises:
         ValueError: for arrays that do not fit together, a present agent with a gap, or an absent one with a
@@ -44,6 +45,7 @@ class Scenes:
     past: int
     map: Floats | None = None
     tokens: Floats | None = None
+    start: NDArray[np.int64] | None = None
 
     def __post_init__(self) -> None:
         if self.tracks.ndim != 4 or self.tracks.shape[3] != 2 or 0 in self.tracks.shape:
@@ -102,6 +104,14 @@ class Scenes:
         return self.frames - self.past
 
     @property
+    def stretches(self) -> NDArray[np.int64]:
+        """(n,) the stretch of a recording, as long as a scene, in which each begins.
+
+        Windows of one stretch show the same people: they are not independent.
+        """
+        return np.arange(len(self)) if self.start is None else self.start // self.frames
+
+    @property
     def present(self) -> NDArray[np.bool_]:
         """(n, agents) which rows hold an agent."""
         return np.asarray(self.kinds >= 0)
@@ -124,6 +134,7 @@ class Scenes:
             kinds=self.kinds[rows],
             map=None if self.map is None else self.map[rows],
             tokens=None if self.tokens is None else self.tokens[rows],
+            start=None if self.start is None else self.start[rows],
         )
 
     def mirrored(self) -> Scenes:
@@ -145,6 +156,8 @@ class Scenes:
 
 def join(parts: Sequence[Scenes]) -> Scenes:
     """Scenes of several sources as one; rows for agents and segments are padded to the largest.
+
+    Starts are shifted, so that scenes of different sources are in different stretches.
 
     Raises:
         ValueError: if there is none, or their frames, past or time steps differ.
@@ -170,6 +183,11 @@ def join(parts: Sequence[Scenes]) -> Scenes:
             padded.append(np.pad(array, widths, constant_values=blank))
         return np.concatenate(padded)
 
+    starts, shift = [], 0
+    for part in parts:
+        if part.start is not None:
+            starts.append(part.start + shift)
+            shift = (int(starts[-1].max()) // first.frames + 1) * first.frames
     maps = [part.map for part in parts if part.map is not None]
     tokens = [part.tokens for part in parts if part.tokens is not None]
     nan = float("nan")
@@ -180,4 +198,5 @@ def join(parts: Sequence[Scenes]) -> Scenes:
         first.past,
         joined(list(maps), max(m.shape[1] for m in maps), nan) if maps else None,  # type: ignore[arg-type]
         joined(list(tokens), agents, nan) if tokens else None,  # type: ignore[arg-type]
+        np.concatenate(starts) if len(starts) == len(parts) else None,
     )

@@ -199,15 +199,18 @@ def _scene(
     kinds = np.zeros(agents, dtype=np.int8) if kinds is None else np.asarray(kinds, dtype=np.int8)
     if kinds.shape != (agents,) or not np.isin(kinds, (0, 1)).all():
         raise ValueError(f"kinds are {agents} numbers, 0 (pedestrian) or 1 (vehicle), got {kinds.tolist()}")
-    more = {
-        "map": _padded(takes, "map", map),
-        "tokens": _padded(takes, "tokens", tokens, agents),
-    }
     tracks = np.full((1, rows, frames, 2), np.nan, dtype=np.float32)
     tracks[0, :agents] = past
     every = np.full((1, rows), ABSENT, dtype=np.int8)
     every[0, :agents] = kinds
-    return Scenes(tracks, every, 1.0, frames, **more)
+    return Scenes(
+        tracks,
+        every,
+        1.0,
+        frames,
+        map=_padded(takes, "map", map),
+        tokens=_padded(takes, "tokens", tokens, agents),
+    )
 
 
 def _padded(takes: Any, name: str, value: Floats | Tensor | None, rows: int | None = None) -> Floats | None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import csv
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -73,7 +74,8 @@ def read_recordings(path: str | Path, *, gap: int = 2) -> list[Recording]:
     recordings: list[Recording] = []
     for file in files:
         if file.suffix == ".csv":
-            recordings += _read_csv(file, gap)
+            with _as_csv(file):
+                recordings += _read_csv(file, gap)
         elif not path.is_dir() or _is_table(file):
             recordings.append(_recording(file.stem, _read_text(file), gap))
     if not recordings:
@@ -117,6 +119,14 @@ def _numbers(words: Sequence[str], place: str) -> list[float]:
             raise ValueError(f"{place}: {word!r} is not a number")
         values.append(value)
     return values
+
+
+@contextmanager
+def _as_csv(file: Path) -> Iterator[None]:
+    try:
+        yield
+    except csv.Error as error:
+        raise ValueError(f"{file} cannot be read as CSV ({error})") from error
 
 
 def _read_csv(file: Path, gap: int) -> list[Recording]:
@@ -169,6 +179,8 @@ def _recording(name: str, rows: Rows, gap: int) -> Recording:
     tracks, filled, cut = [], 0, 0
     for start, stop in _runs(rows[:, 1]):
         frames, places, kind = number[start:stop], rows[start:stop, 2:4], int(rows[start, 4])
+        if (rows[start:stop, 4] != kind).any():
+            raise ValueError(f"{name}: an agent is {' and '.join(KINDS)} at once; an id has one kind")
         breaks = np.flatnonzero(np.diff(frames) > gap + 1) + 1
         cut += len(breaks)
         for part in np.split(np.arange(len(frames)), breaks):

@@ -44,7 +44,7 @@ def windows(
     for track in recording.tracks:
         for start in range(track.first, track.first + len(track.positions) - length + 1):
             by_start.setdefault(start, []).append(track)
-    tracks, kinds = [], []
+    tracks, kinds, starts = [], [], []
     for start in sorted(by_start):
         if start % stride:
             continue
@@ -57,7 +57,10 @@ def windows(
             kind[: len(rows)] = [seen[row].kind for row in rows]
             tracks.append(scene)
             kinds.append(kind)
-    return Scenes(np.stack(tracks), np.stack(kinds), dt, past) if tracks else None
+            starts.append(start)
+    if not tracks:
+        return None
+    return Scenes(np.stack(tracks), np.stack(kinds), dt, past, start=np.array(starts))
 
 
 def neighbourhoods(places: Rows, size: int) -> list[NDArray[np.int64]]:
