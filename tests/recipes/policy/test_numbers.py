@@ -3,13 +3,13 @@ import pytest
 import torch
 from PIL import Image
 
+from tests.recipes.policy.test_task import small
 from unstir.model import Model
+from unstir.networks import ConditionSettings
 from unstir.recipes.domain import Options
 from unstir.recipes.policy import baseline, data, metrics, video
-from unstir.recipes.policy.check import FILES, heldout, measure
-from unstir.recipes.policy.maze import Maze
+from unstir.recipes.policy.check import FILES, heldout
 from unstir.recipes.policy.task import DiffusionPlanner, Rollout
-from unstir.recipes.run import build_model
 from unstir.recipes.settings import DataSettings
 from unstir.training import ArrayData, ConditionArray
 
@@ -110,11 +110,9 @@ def test_a_short_training_plans_nearer_to_demonstrations_than_standing_still(tmp
     assert (tmp_path / "routes.png").stat().st_size > 1000
 
 
-@pytest.mark.slow
-def test_every_number_is_of_the_steps_that_are_asked_for(monkeypatch):
+def test_costs_and_goals_are_of_the_steps_that_are_asked_for(monkeypatch):
     """What is held against a limit is what was measured, not the model's own sampler."""
-    chosen = data.settings()
-    model = build_model(chosen, data.load(chosen.data))
+    model = small(conditions={"observation": ConditionSettings(shape=(4, 2))})
     seen = set()
     whole = Model.solve
 
@@ -123,7 +121,6 @@ def test_every_number_is_of_the_steps_that_are_asked_for(monkeypatch):
         return whole(self, *args, steps=steps, **options)
 
     monkeypatch.setattr(Model, "solve", solve)
-    monkeypatch.setattr(Maze, "limit", 8)
-    numbers = measure(model, chosen, Options(n=2, steps=3))
-    assert seen == {3}
-    assert numbers["evaluations"].value == 3
+    assert metrics.cost(model, steps=2, executed=2)["evaluations"].value == 2
+    metrics.goal_plans(model, n=1, steps=2)
+    assert seen == {2}
