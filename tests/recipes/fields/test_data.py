@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 import torch
 
-from unstir.recipes.fields.baseline import Ensemble, nearest_sensor
+from unstir.recipes.fields.baseline import Ensemble
 from unstir.recipes.fields.data import load
 from unstir.recipes.fields.exact import exact_posterior
 from unstir.recipes.fields.metrics import apart, honesty, relative_errors
 from unstir.recipes.fields.poisson import PoissonProblem
-from unstir.recipes.fields.sensors import Sensors, scattered
+from unstir.recipes.fields.sensors import scattered
 from unstir.recipes.settings import DataSettings
 
 
@@ -116,11 +116,6 @@ def test_ridge_regression_is_exact_for_a_linear_equation():
     assert float(relative_errors(ensemble.second_of(source), potential.double()).max()) < 1e-3
     with pytest.raises(ValueError, match="at least 2 pairs"):
         Ensemble(torch.zeros(1, 2, 3))
-
-
-def test_the_nearest_sensor_speaks_for_every_cell():
-    sensors = Sensors(torch.tensor([[0], [5]]), torch.tensor([1.0, 2.0]), 0.1)
-    assert nearest_sensor(sensors.on((2, 6))).tolist() == [[0.0] * 6, [1.0] * 3 + [2.0] * 3]
 
 
 def test_exact_samples_are_honest_and_others_are_found_out():

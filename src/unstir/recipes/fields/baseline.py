@@ -1,4 +1,4 @@
-"""What needs no network: the nearest sensor, and the linear estimate from the covariance of the pairs."""
+"""What needs no network: the linear estimate from the covariance of the pairs."""
 
 from __future__ import annotations
 
@@ -77,17 +77,3 @@ class Ensemble:
         scale = self._rows[:, known.flatten()].square().sum(0).mean().sqrt()
         level = (noise * scale).expand(int(known.sum()))
         return self.given(Seen(known, first.double().flatten(1), level)).mean[:, c:]
-
-
-def nearest_sensor(seen: Seen) -> Tensor:
-    """Every cell as the nearest sensor of its field says, 0 where there is none, (channels, *space)."""
-    from scipy.ndimage import distance_transform_edt
-
-    result = torch.zeros(seen.known.shape, dtype=torch.float64)
-    values = torch.zeros_like(result)
-    values[seen.known] = seen.y.double()
-    for channel, known in enumerate(seen.known):
-        if bool(known.any()):
-            places = distance_transform_edt(~known.numpy(), return_distances=False, return_indices=True)
-            result[channel] = values[channel][tuple(torch.as_tensor(p).long() for p in places)]
-    return result
