@@ -430,7 +430,8 @@ def load(name: str | Path, *, device: str | torch.device = "cpu") -> Model:
 def _download(name: str) -> Path:
     """The local copy of a Hub model."""
     parts = name.split("/")
-    if len(parts) != 2 or not all(parts) or name.startswith((".", "~")):
+    local = Path(parts[0]).is_dir()  # nobody means the Hub by a place in a folder that is here
+    if len(parts) != 2 or not all(parts) or name.startswith((".", "~")) or local:
         raise FileNotFoundError(f"there is no folder {name}")
     from huggingface_hub import hf_hub_download
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled

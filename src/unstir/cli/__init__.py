@@ -9,9 +9,11 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Callable
+from typing import Annotated
 
 import typer
 
+from unstir import __version__
 from unstir.cli.bench import bench
 from unstir.cli.check import check
 from unstir.cli.fit import fit
@@ -24,7 +26,6 @@ from unstir.cli.training import demo, distill, recipes, train
 from unstir.interruption import listen
 
 app = typer.Typer(
-    help="unstir: diffusion, forward and back. Simulate how things spread; train and sample models.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -38,6 +39,22 @@ for command in COMMANDS:
     app.command()(command)
 app.add_typer(fit, name="fit")
 app.add_typer(bench, name="bench")
+
+
+def _show_version(asked: bool) -> None:
+    if asked:
+        console.print(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit."),
+    ] = False,
+) -> None:
+    """unstir: diffusion, forward and back. Simulate how things spread; train and sample models."""
 
 
 def main() -> None:

@@ -21,6 +21,7 @@ from unstir.cli.shared import (
     assignment,
     console,
     device_named,
+    errors,
     print_numbers,
 )
 
@@ -89,7 +90,8 @@ def sample(
     place = folder if folder.is_dir() else Path()  # a model of the Hub has no folder here
     home = home_of(model)
     file = out or place / "samples" / f"seed{seed}{home.default_suffix if home else '.png'}"
-    if home is not None and file.suffix not in (".npy", ".npz"):
+    arrays = (".npy", ".npz") if model.denoiser.unconditional else ()
+    if home is not None and file.suffix not in arrays:
         given: dict[str, Any] = {
             "--option": options,
             "--grid": grid,
@@ -197,7 +199,8 @@ def evaluate_in_domain(folder: Path, home: Home, options: Options, as_json: bool
     """The numbers of a domain's run."""
     from unstir.recipes.domain_run import measure_run
 
-    measured = measure_run(folder, home, options)
+    with errors.status(f"measuring {home.settings.recipe}; -n measures less"):
+        measured = measure_run(folder, home, options)
     if as_json:
         print(json.dumps(measured.to_dict(), indent=2))
         return
@@ -249,7 +252,8 @@ def report(
 
     home = load_home(folder, device_named(device))
     if home is not None:
-        page = report_domain(folder, out, home, Options(seed=home.settings.evaluation.seed))
+        with errors.status(f"measuring and drawing {home.settings.recipe}"):
+            page = report_domain(folder, out, home, Options(seed=home.settings.evaluation.seed))
     else:
         page = report_run(folder, out, device=device_named(device))
     console.print(f"report: [bold]{page}[/]")

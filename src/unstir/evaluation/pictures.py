@@ -145,6 +145,15 @@ def save_image(image: Image.Image, path: Path) -> None:
     write_aside(path, lambda aside: image.save(aside))
 
 
+def _strip(images: Sequence[Image.Image]) -> Image.Image:
+    """Pictures of one size one below the other."""
+    width, height = images[0].size
+    strip = Image.new("RGB", (width, height * len(images)))
+    for row, image in enumerate(images):
+        strip.paste(image, (0, row * height))
+    return strip
+
+
 def save_gif(
     images: Sequence[Image.Image], path: Path, *, milliseconds: int, hold: int = 0, colours: int | None = None
 ) -> None:
@@ -155,11 +164,12 @@ def save_gif(
         path: of the file.
         milliseconds: of a picture.
         hold: of the last one, if that is longer.
-        colours: of each picture, 2 to 256, chosen for it and not dithered: flat colours stay flat and the
-            file small. None leaves the pictures as they are.
+        colours: of the whole film, 2 to 256, chosen for a few of its pictures and not dithered: flat colours
+            stay flat and the same, and the file small. None leaves the pictures as they are.
     """
     if colours is not None:
-        images = [image.quantize(colours, dither=Image.Dither.NONE) for image in images]
+        palette = _strip([images[0], images[len(images) // 2], images[-1]]).quantize(colours)
+        images = [image.quantize(palette=palette, dither=Image.Dither.NONE) for image in images]
     durations = [milliseconds] * (len(images) - 1) + [max(milliseconds, hold)]
 
     def write(aside: Path) -> None:

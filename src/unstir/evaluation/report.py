@@ -66,6 +66,8 @@ class Content:
         rows: measurements.
         facts: (name, value) of the run: sizes, settings, timings.
         settings: all settings, as YAML.
+        version: of the library.
+        beside: what the second figure of each measurement is of.
     """
 
     title: str
@@ -77,6 +79,7 @@ class Content:
     facts: list[tuple[str, str]]
     settings: str
     version: str = field(default="")
+    beside: str = field(default="held-out data")
 
 
 def data_uri(image: Image.Image) -> str:

@@ -83,10 +83,8 @@ def run_check(
     """
     if name not in CHECKS and name in RECIPES:
         source = RECIPES[name]().data.source
-        raise ValueError(
-            f"{name} is checked with its domain: unstir check {source}, and with "
-            "--data PATH for numbers on real data"
-        )
+        real = " (with --data PATH for numbers on real data)" if DOMAINS[source].on_data else ""
+        raise ValueError(f"{name} is checked with its domain: unstir check {source}{real}")
     if name not in CHECKS:
         raise ValueError(f"unknown recipe {name!r}; {nearest(name, list(CHECKS))}")
     if data is not None and name in DOMAINS and not DOMAINS[name].on_data:

@@ -110,7 +110,8 @@ def draw_run(home: Home, file: Path, options: Options) -> str:
         OSError: if the file cannot be written.
     """
     if file.suffix not in home.domain.files:
-        known = ", ".join((*home.domain.files, ".npy", ".npz"))
+        arrays = (".npy", ".npz") if home.model.denoiser.unconditional else ()
+        known = ", ".join((*home.domain.files, *arrays))
         raise ValueError(f"samples of {home.settings.recipe} are written as {known}, got {file.name!r}")
     check_options(home, options)
     return home.domain.files[file.suffix](home.model, home.settings, file, options)
@@ -146,6 +147,7 @@ def report_domain(folder: Path, out: Path | None, home: Home, options: Options) 
         ],
         settings=yaml.safe_dump(home.settings.model_dump(mode="json"), sort_keys=False),
         version=__version__,
+        beside="real data or the exact method",
     )
     return write_report(content, out or folder / "report.html")
 

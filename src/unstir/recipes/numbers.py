@@ -97,12 +97,13 @@ def table(numbers: Mapping[str, Number]) -> Table:
     result = Table(box=None, header_style="bold")
     for title in ("number", "value", "95 %", "limit", "baseline", "reference", ""):
         justify: Literal["left", "right"] = "left" if title in ("number", "") else "right"
-        result.add_column(title, justify=justify, no_wrap=title == "number", overflow="fold")
+        # On a narrow screen names are broken, never numbers.
+        result.add_column(title, justify=justify, no_wrap=title != "number", overflow="fold")
     for name, number in numbers.items():
         verdict = "" if not number.limit else "[green]ok[/]" if number.ok else "[red]short[/]"
         interval = "" if number.interval is None else " to ".join(f"{end:.3g}" for end in number.interval)
         shown = [
-            f"{number.value:.4g}",
+            f"{number.value:.3g}",
             interval,
             number.limit,
             *map(_cell, (number.baseline, number.reference)),
@@ -112,7 +113,7 @@ def table(numbers: Mapping[str, Number]) -> Table:
 
 
 def _cell(value: float | None) -> str:
-    return "" if value is None else f"{value:.4g}"
+    return "" if value is None else f"{value:.3g}"
 
 
 def proportion(successes: int, trials: int) -> tuple[float, tuple[float, float]]:

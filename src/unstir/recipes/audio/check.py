@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import warnings
 from pathlib import Path
 
 import numpy as np
 
 from unstir.model import Model
-from unstir.notice import Notice
 from unstir.recipes.audio.data import load, settings
 from unstir.recipes.audio.instruments import InstrumentJudge
 from unstir.recipes.audio.mel import Waves
-from unstir.recipes.audio.metrics import COMPONENTS, JUDGED, Ear, note_numbers, vocoder_error
+from unstir.recipes.audio.metrics import JUDGED, Ear, note_numbers, vocoder_error
 from unstir.recipes.audio.notes import make_notes
 from unstir.recipes.audio.options import AudioOptions, options_of
 from unstir.recipes.audio.recordings import read_halves
@@ -93,16 +91,12 @@ def _distance(
 ) -> dict[str, Number]:
     """How far samples are from held-out recordings, whatever they are recordings of."""
     n = min(n, len(splits.heldout), len(splits.train))
-    if n <= COMPONENTS:
-        warnings.warn(
-            f"{n} held-out sounds are too few for a Fréchet distance, which takes {COMPONENTS + 1}",
-            Notice,
-            stacklevel=2,
-        )
-        return {}
     train, heldout = (
         sound.waves(np.asarray(take(half, evenly(n, len(half))).x)) for half in (splits.train, splits.heldout)
     )
+    ear = Ear.of(sound.mel, train, heldout)
+    if ear is None:
+        return {}
     waves = generate(
         model,
         classes_in_turn(model, n),
@@ -112,4 +106,4 @@ def _distance(
         steps=options.steps,
         solver=options.solver,
     )
-    return {"frechet_ratio": Ear.of(sound.mel, train, heldout).number(waves)}
+    return {"frechet_ratio": ear.number(waves)}

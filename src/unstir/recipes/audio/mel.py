@@ -99,6 +99,7 @@ class Mel(Settings):
         Raises:
             ValueError: for another shape or values that are not finite.
         """
+        waves = np.asarray(waves)
         if waves.ndim != 2 or waves.shape[1] != self.samples:
             raise ValueError(f"sounds have shape (n, {self.samples}), got {tuple(waves.shape)}")
         if not np.isfinite(waves).all():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -12,6 +13,7 @@ from torch import Tensor
 from unstir.evaluation.distances import frechet_distance
 from unstir.evaluation.features import PCAFeatures
 from unstir.model import Model
+from unstir.notice import Notice
 from unstir.recipes.audio.baseline import gaussian_events, least_squares_waves
 from unstir.recipes.audio.instruments import CLEAR, InstrumentJudge, spread
 from unstir.recipes.audio.mel import Mel, Waves
@@ -93,17 +95,16 @@ class Ear:
     train: Tensor
 
     @classmethod
-    def of(cls, mel: Mel, train: Waves, heldout: Waves) -> Ear:
+    def of(cls, mel: Mel, train: Waves, heldout: Waves) -> Ear | None:
         """From training and held-out sounds (n, samples); as many of each are compared as are held out.
 
-        Raises:
-            ValueError: for too few of them.
+        None, and a `Notice`, for too few of them.
         """
-        if min(len(train), len(heldout)) <= COMPONENTS:
-            raise ValueError(
-                f"a Fréchet distance in {COMPONENTS} components needs at least {COMPONENTS + 1} training and "
-                f"held-out sounds, got {len(train)} and {len(heldout)}"
-            )
+        n = min(len(train), len(heldout))
+        if n <= COMPONENTS:
+            said = f"{n} sounds are too few for a Fréchet distance, which takes more than {COMPONENTS}"
+            warnings.warn(said, Notice, stacklevel=2)
+            return None
         known = torch.from_numpy(mel.analyse(train))
         features = PCAFeatures.fit(known, COMPONENTS)
         other = torch.from_numpy(mel.analyse(heldout))
@@ -157,7 +158,7 @@ def note_numbers(
         pitch = pitch_number(in_tune(options, waves, classes), *tuned, limit="" if suffix else ">= 0.95")
         found = {
             "pitch_within_quarter_tone": pitch,
-            "frechet_ratio": ear.number(waves, baseline),
+            **({} if ear is None else {"frechet_ratio": ear.number(waves, baseline)}),
             **instrument_numbers(judge, waves, baseline, other, real),
         }
         numbers |= {

@@ -74,14 +74,16 @@ def read_recordings(path: Path, options: AudioOptions, *, limit: int | None = No
     names, read = [], []
     for name, file in _members(path, limit):
         names.append(name)
-        read.append(read_sound(file, rate, name=name))
+        read.append(read_sound(file, rate, name=f"{name} in {path}"))
     if not names:
         raise ValueError(f"there is no sound in {path}; sounds end in {', '.join(SUFFIXES)}")
     files = [Path(name) for name in names]
     home = files[0].parent if len({file.parent for file in files}) == 1 else Path()
     labels = class_names(files, home, options.label)
     classes = tuple(sorted(set(labels)))
-    waves = tuple(_prepared(sound, options, name) for sound, name in zip(read, names, strict=True))
+    waves = tuple(
+        _prepared(sound, options, f"{name} in {path}") for sound, name in zip(read, names, strict=True)
+    )
     said = changes(read, [len(wave) for wave in waves], rate, samples)
     if options.loudness is not None:
         said += (f"{len(read)} sounds were brought to {options.loudness:g} dB",)
@@ -116,7 +118,7 @@ def _members(path: Path, limit: int | None) -> Iterator[tuple[str, Path | IO[byt
 def _prepared(sound: Sound, options: AudioOptions, name: str) -> Waves:
     wave = np.asarray(trim_silence(sound.wave) if options.trim else sound.wave, dtype=np.float32)
     if not wave.any():
-        raise ValueError(f"{name} holds nothing but silence")
+        raise ValueError(f"{name} holds nothing but silence; remove it")
     return wave if options.loudness is None else at_loudness(wave, options.loudness)
 
 

@@ -54,7 +54,9 @@ def read_sound(file: Path | IO[bytes], rate: int, *, name: str = "") -> Sound:
         wave, found = soundfile.read(file, dtype="float32", always_2d=True)
     except (soundfile.SoundFileError, RuntimeError, TypeError) as error:
         reason = str(error).rsplit(": ", 1)[-1].rstrip(".")
-        raise ValueError(f"{shown} is not a sound that can be read ({reason})") from None
+        raise ValueError(
+            f"{shown} is not a sound that can be read ({reason}); remove or replace it"
+        ) from None
     if len(wave) == 0:
         raise ValueError(f"{shown} holds no samples")
     if not np.isfinite(wave).all():

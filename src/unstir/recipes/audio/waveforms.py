@@ -82,7 +82,8 @@ def wave_numbers(model: Model, splits: Splits, options: AudioOptions, asked: Opt
         in_tune(options, sounds, keys)
         for sounds, keys in ((waves, classes), (baseline, classes), (real, labels))
     ]
-    return {
-        "waveform_pitch": pitch_number(*tuned, limit=">= 0.95"),
-        "waveform_frechet_ratio": Ear.of(options.mel, other, real).number(waves, baseline),
-    }
+    numbers = {"waveform_pitch": pitch_number(*tuned, limit=">= 0.95")}
+    ear = Ear.of(options.mel, other, real)
+    if ear is not None:
+        numbers["waveform_frechet_ratio"] = ear.number(waves, baseline)
+    return numbers

@@ -97,7 +97,8 @@ def load(data: DataSettings) -> Splits:
     if pairs.channels != (1, 1):
         raise ValueError(
             f"joint models know pairs of one channel each, and these have {pairs.channels[0]} and "
-            f"{pairs.channels[1]}; set data.options.mode=conditional"
+            f"{pairs.channels[1]}; set data.options.mode=conditional, or bring both to one grid if these are "
+            "cells"
         )
     many = np.tile(train, options.draws)
     return Splits(

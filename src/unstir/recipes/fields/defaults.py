@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from unstir.recipes.fields.options import FieldOptions
 from unstir.recipes.settings import RunSettings
 
 
@@ -45,7 +46,11 @@ def _settings(name: str, options: dict[str, Any], network: dict[str, Any], sampl
     return RunSettings.model_validate(
         {
             "recipe": name,
-            "data": {"source": "fields", "heldout": 0.05, "options": options},
+            "data": {
+                "source": "fields",
+                "heldout": 0.05,
+                "options": FieldOptions.model_validate(options).model_dump(mode="json"),
+            },
             "schedule": {"name": "vp"},
             "network": network,
             "training": {

@@ -66,7 +66,10 @@ def read_pairs(
     elif place.suffix == ".zarr" or (place / "zarr.json").is_file() or (place / ".zgroup").is_file():
         arrays = _read_zarr(place)
     else:
-        raise ValueError(f"{place} is neither .npz nor HDF5 (.h5, .hdf5) nor zarr")
+        what = (
+            "a folder that holds no zarr" if place.is_dir() else "neither .npz nor HDF5 (.h5, .hdf5) nor zarr"
+        )
+        raise ValueError(f"{place} is {what}; pairs of fields are one file of two arrays")
     names = _names(place, list(arrays), first, second)
     a, b = (_numbers(place, name, arrays[name]) for name in names)
     a, b = _on_one_grid(place, names, a, b)
@@ -90,8 +93,13 @@ def _names(place: Path, there: list[str], first: str | None, second: str | None)
         return first, rest[0]
     if len(rest) == 1 and second is not None:
         return rest[0], second
+    if len(there) < 2:
+        raise ValueError(
+            f"{place} holds {there[0] if there else 'no array'} where there should be two fields, each of "
+            "shape (n, *space) or (n, channels, *space)"
+        )
     raise ValueError(
-        f"{place} holds {', '.join(there) or 'no array'}, and which two are the fields is not clear; say so "
+        f"{place} holds {', '.join(there)}, and which two are the fields is not clear; say so "
         "with --set data.options.first=NAME --set data.options.second=NAME"
     )
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from unstir.guidance.summary import Summary, summarise
@@ -123,7 +125,7 @@ def infer(
 
 def solve(
     model: Model | ExactModel,
-    first: Tensor,
+    first: Tensor | NDArray[np.floating],
     *,
     n: int = 1,
     noise: float = 1e-2,
@@ -150,6 +152,7 @@ def solve(
             model was not trained for.
     """
     c, space = first_channels(model), event_of(model)[1:]
+    first = torch.as_tensor(first)
     field = first[:, None] if tuple(first.shape[1:]) == space and c == 1 else first
     if tuple(field.shape[1:]) != (c, *space):
         raise ValueError(

@@ -126,8 +126,8 @@ def groups_of(model: Model, chosen: RunSettings, options: Options) -> Named:
     """
     if chosen.data.path is not None:
         raise ValueError(
-            "films are of the maze, and this policy was trained on other demonstrations; let it act in its "
-            "own environment with unstir.recipes.policy.Policy"
+            "films and pictures are of the maze, and this policy was trained on other demonstrations; let it "
+            "act in its own environment with unstir.recipes.policy.Policy"
         )
     own, n = options_of(chosen.data), options.n or _SHOWN
     planner = DiffusionPlanner(model, steps=options.steps)

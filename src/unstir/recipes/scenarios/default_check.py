@@ -49,9 +49,17 @@ def event_numbers(name: str, found: Sequence[Rates]) -> dict[str, Number]:
     ratio, spread = mean_of(ratios)
     return {
         f"{name}_ratio": Number(
-            ratio, ">= 3", 1.0, None, spread, f"rate with guidance over that without: {what}"
+            ratio,
+            ">= 3",
+            1.0,
+            None,
+            spread,
+            "rate with guidance over that without, which counts as one of "
+            f"{len(found[0].free)} scenes at least: {what}",
         ),
-        f"{name}_rate": Number(rate, "", usual, real, interval, "with guidance; baseline: without it"),
+        f"{name}_rate": Number(
+            rate, "", usual, real, interval, f"in {len(guided)} scenes, with guidance; baseline: without it"
+        ),
     }
 
 
@@ -139,7 +147,10 @@ def collision_number(
     value, interval = proportion(hits, count)
     chance = 1.96 * (real * (1.0 - real) * (1.0 / count + 1.0 / len(many))) ** 0.5
     alone = share(apart=False)
-    what = "share of the scenes in which bodies overlap; baseline: without keeping them apart"
+    what = (
+        f"share of {count} scenes in which bodies overlap; baseline: without keeping them apart; the limit "
+        "is the data's rate and its chance in so many"
+    )
     return {
         "collision_rate": Number(value, f"<= {real + chance:.5f}", alone[0] / alone[1], real, interval, what)
     }

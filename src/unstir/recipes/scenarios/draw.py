@@ -80,6 +80,9 @@ def draw_scenes(views: Sequence[View], *, columns: int | None = None, size: floa
         _futures(axes, view)
         frame = view.past.shape[1] - 1
         _bodies(axes, view, np.concatenate([view.past, view.futures[0]], axis=1), frame)
+    key = "solid: the past, to the body; pale: sampled futures"
+    truth = "; dotted: what really came" if any(view.truth is not None for view in views) else ""
+    figure.supxlabel(key + truth, fontsize=9, color="0.35")
     return figure_to_image(figure)
 
 
@@ -102,7 +105,7 @@ def _figure(count: int, columns: int | None, size: float) -> tuple[Any, list[Any
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    across = columns or math.ceil(math.sqrt(count))
+    across = min(count, columns or math.ceil(math.sqrt(count)))
     down = math.ceil(count / across)
     figure = Figure(figsize=(size * across, (size + 0.25) * down), dpi=90, layout="constrained")
     FigureCanvasAgg(figure)
