@@ -15,6 +15,8 @@ TINY = {
     "audio": [*("--samples", 512), *("--set", "data.options.notes=200"), *("--set", "network.width=16")],
 }
 SUFFIX = {"policy": ".gif", "scenarios": ".png", "fields": ".png", "audio": ".wav"}
+FEW = {"audio": 33}
+"""The least number that a distance in 32 components takes."""
 
 
 @pytest.mark.slow
@@ -25,7 +27,9 @@ def test_a_domain_is_trained_sampled_evaluated_and_shown(unstir, tmp_path, name)
     file = tmp_path / "run" / "samples" / f"seed0{SUFFIX[name]}"
     assert file.is_file()
     assert said.count(file.name) == 1
-    numbers = json.loads(unstir.good(tmp_path, "evaluate", "run", "-n", 4, "--json"))["numbers"]
+    numbers = json.loads(unstir.good(tmp_path, "evaluate", "run", "-n", FEW.get(name, 4), "--json"))[
+        "numbers"
+    ]
     assert numbers
     assert all(
         {"value", "limit", "ok", "baseline", "reference"} <= set(number) for number in numbers.values()

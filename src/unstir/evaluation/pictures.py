@@ -168,7 +168,9 @@ def save_gif(
             stay flat and the same, and the file small. None leaves the pictures as they are.
     """
     if colours is not None:
-        palette = _strip([images[0], images[len(images) // 2], images[-1]]).quantize(colours)
+        strip = _strip([images[0], images[len(images) // 2], images[-1]])
+        # Not the median cut, which gives the rare colours of thin lines up.
+        palette = strip.quantize(colours, Image.Quantize.MAXCOVERAGE)
         images = [image.quantize(palette=palette, dither=Image.Dither.NONE) for image in images]
     durations = [milliseconds] * (len(images) - 1) + [max(milliseconds, hold)]
 

@@ -115,7 +115,7 @@ def write_film(model: Model, settings: RunSettings, path: Path, options: Options
     scenes = _heldout(settings, options, 4)
     shown = views(model, scenes, 6, seed=options.seed, steps=options.steps)
     pictures = film_scenes(shown, columns=min(4, len(shown)))
-    save_gif(pictures, path, milliseconds=round(500 * scenes.dt), colours=48)
+    save_gif(pictures, path, milliseconds=round(500 * scenes.dt), colours=256)
     return f"{len(shown)} held-out scenes, {len(pictures)} frames at twice their speed"
 
 
