@@ -12,7 +12,7 @@ TINY = {
         *("--set", "data.options.samples=200"),
         *("--set", "data.options.size=16"),
     ],
-    "audio": [*("--samples", 512), *("--set", "data.options.notes=200"), *("--set", "network.width=16")],
+    "audio": [*("--samples", 512), *("--set", "data.options.notes=400"), *("--set", "network.width=16")],
 }
 SUFFIX = {"policy": ".gif", "scenarios": ".png", "fields": ".png", "audio": ".wav"}
 FEW = {"audio": 33}
