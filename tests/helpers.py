@@ -5,9 +5,11 @@ from __future__ import annotations
 import math
 
 import numpy as np
+import pytest
 import torch
 from torch import Tensor
 
+from unstir.model import Model
 from unstir.processes import (
     VE,
     VP,
@@ -79,3 +81,16 @@ def derivative(function, t: Tensor) -> Tensor:
         return torch.zeros_like(t)
     (slope,) = torch.autograd.grad(value.sum(), t)
     return slope.detach()
+
+
+def steps_of_solves(monkeypatch: pytest.MonkeyPatch) -> set[int | None]:
+    """A set that fills with the ``steps`` of every later `Model.solve`."""
+    seen: set[int | None] = set()
+    whole = Model.solve
+
+    def solve(self, *args, steps=None, **options):
+        seen.add(steps)
+        return whole(self, *args, steps=steps, **options)
+
+    monkeypatch.setattr(Model, "solve", solve)
+    return seen

@@ -3,8 +3,8 @@ import pytest
 import torch
 from PIL import Image
 
+from tests.helpers import steps_of_solves
 from tests.recipes.policy.test_task import small
-from unstir.model import Model
 from unstir.networks import ConditionSettings
 from unstir.recipes.domain import Options
 from unstir.recipes.policy import baseline, data, metrics, video
@@ -113,14 +113,7 @@ def test_a_short_training_plans_nearer_to_demonstrations_than_standing_still(tmp
 def test_costs_and_goals_are_of_the_steps_that_are_asked_for(monkeypatch):
     """What is held against a limit is what was measured, not the model's own sampler."""
     model = small(conditions={"observation": ConditionSettings(shape=(4, 2))})
-    seen = set()
-    whole = Model.solve
-
-    def solve(self, *args, steps=None, **options):
-        seen.add(steps)
-        return whole(self, *args, steps=steps, **options)
-
-    monkeypatch.setattr(Model, "solve", solve)
+    seen = steps_of_solves(monkeypatch)
     assert metrics.cost(model, steps=2, executed=2)["evaluations"].value == 2
     metrics.goal_plans(model, n=1, steps=2)
     assert seen == {2}

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
+from tests.helpers import steps_of_solves
 from tests.recipes.scenarios.test_forecasts import a_model
-from unstir.model import Model
 from unstir.recipes.domain import Options
 from unstir.recipes.run import build_model
 from unstir.recipes.scenarios.check import measure
@@ -75,13 +75,6 @@ def test_every_number_is_of_the_steps_that_are_asked_for(monkeypatch):
     options = {**recipe.data.options, "scenes": 60}
     recipe = recipe.model_copy(update={"data": recipe.data.model_copy(update={"options": options})})
     model = build_model(recipe, load(recipe.data))
-    seen = set()
-    whole = Model.solve
-
-    def solve(self, *args, steps=None, **options):
-        seen.add(steps)
-        return whole(self, *args, steps=steps, **options)
-
-    monkeypatch.setattr(Model, "solve", solve)
+    seen = steps_of_solves(monkeypatch)
     measure(model, recipe, Options(n=6, steps=2))
     assert seen == {2}

@@ -1,5 +1,6 @@
 """Recorded tracks: files, gaps, windows, neighbourhoods, and what is held out."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -217,3 +218,5 @@ def test_windows_know_the_stretch_they_begin_in(tmp_path):
     assert np.unique(both.stretches, return_counts=True)[1].tolist() == [20, 11, 40, 22, 20, 11]
     assert np.array_equal(both.take(slice(40, 60)).stretches, both.stretches[40:60])
     assert np.array_equal(simulate(3, seed=0).stretches, [0, 1, 2])
+    with pytest.raises(ValueError, match=r"a start for each of 31 scenes, got shape \(2,\)"):
+        replace(a, start=np.arange(2))

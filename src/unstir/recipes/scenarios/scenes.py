@@ -63,6 +63,8 @@ class Scenes:
             )
         if not np.isin(self.kinds, (ABSENT, PEDESTRIAN, VEHICLE)).all():
             raise ValueError("kinds are -1 (absent), 0 (pedestrian) or 1 (vehicle)")
+        if self.start is not None and self.start.shape != (len(self),):
+            raise ValueError(f"there is a start for each of {len(self)} scenes, got shape {self.start.shape}")
         self._check_gaps()
         for name, shape in (("map", (len(self), -1, 4)), ("tokens", (*self.kinds.shape, -1))):
             value = getattr(self, name)
