@@ -108,7 +108,8 @@ def posterior_sheet(
     rows = []
     for name, channel in zip(names, (0, first), strict=True):
         x, limits = samples[:, channel], _limits(truth[channel])
-        row = [(f"true {name}", truth[channel], limits), ("mean", x.mean(0), limits)]
+        found = "sample" if len(x) < 2 else f"mean of {len(x)}"
+        row = [(f"true {name}", truth[channel], limits), (found, x.mean(0), limits)]
         wide = [] if len(x) < 2 else [("deviation", x.std(0))]  # one sample has none
         if exact is not None:
             row.append(("exact mean", exact.mean[channel], limits))
@@ -173,7 +174,7 @@ def _plane(field: Tensor) -> Tensor:
 
 def _limits(field: Tensor) -> tuple[float, float]:
     low, high = float(field.min()), float(field.max())
-    if low < 0 < high:
+    if low < 0:  # 0 is white, also for a field that is negative throughout
         reach = max(-low, high)
         return -reach, reach
     return low, high if high > low else low + 1.0
